@@ -1,0 +1,1 @@
+"""Jobs, steps, the engine that runs them, the model loop, pages and API."""

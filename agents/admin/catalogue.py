@@ -1,0 +1,50 @@
+"""Agents and repositories."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from guardian.admin import GuardedModelAdminMixin
+from unfold.admin import ModelAdmin
+
+from agents.admin.base import SharedByObject
+from agents.errors import InvalidInput
+from agents.models import Agent, Repository
+from agents.repositories import check_address
+
+
+@admin.register(Agent)
+class AgentAdmin(ModelAdmin):
+    list_display = ["name", "description", "model", "max_steps", "max_tokens", "enabled"]
+    list_filter = ["enabled"]
+    search_fields = ["name", "description"]
+
+
+class RepositoryForm(forms.ModelForm):
+    class Meta:
+        model = Repository
+        fields = ["name", "url", "default_branch", "owner"]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if "url" in cleaned and "default_branch" in cleaned:
+            try:
+                check_address(cleaned["url"], cleaned["default_branch"])
+            except InvalidInput as error:
+                self.add_error(error.field, error.message)
+        return cleaned
+
+
+@admin.register(Repository)
+class RepositoryAdmin(SharedByObject, GuardedModelAdminMixin, ModelAdmin):
+    """Who may use one is said on its page, under "Object permissions": `view_repository`."""
+
+    form = RepositoryForm
+    list_display = ["name", "url", "default_branch", "owner", "created_at"]
+    search_fields = ["name", "url"]
+    autocomplete_fields = ["owner"]
+    list_select_related = ["owner"]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"owner": request.user.pk, **super().get_changeform_initial_data(request)}

@@ -1,0 +1,109 @@
+"""Jobs, steps, model calls, workers: looked at here, moved by the engine."""
+
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+from unfold.admin import TabularInline
+from unfold.decorators import action
+
+from agents.admin.base import ReadOnly, rows_of
+from agents.engine.cancel import cancel_job
+from agents.models import Attempt, Job, LlmCall, Step, WorkerProcess
+from agents.states import JOB_DONE
+from audit.actor import Actor
+
+
+class ReadOnlyInline(TabularInline):
+    extra = 0
+    can_delete = False
+    show_change_link = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class StepInline(ReadOnlyInline):
+    model = Step
+    fields = ["seq", "key", "tool", "queue", "effect", "risk", "state", "attempt", "started_at", "finished_at"]
+
+
+class AttemptInline(ReadOnlyInline):
+    model = Attempt
+    fields = ["number", "queue", "worker", "claimed_at", "ended_at", "outcome", "error_code"]
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnly):
+    list_display = ["goal_line", "state", "kind", "agent", "repository", "owner", "priority", "created_at"]
+    list_filter = ["state", "kind", "agent", "repository"]
+    search_fields = ["id", "goal", "owner__username"]
+    list_select_related = ["agent", "repository", "owner"]
+    date_hierarchy = "created_at"
+    inlines = [StepInline]
+    actions = ["cancel_jobs"]
+    readonly_fields = ["page"]
+
+    @admin.display(description="goal", ordering="goal")
+    def goal_line(self, job: Job) -> str:
+        return str(job)
+
+    @admin.display(description="page")
+    def page(self, job: Job) -> str:
+        return format_html('<a href="{}">The job\'s page</a>', job.get_absolute_url())
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("agents.change_job"))
+
+    @action(description="Cancel", permissions=["cancel"])
+    def cancel_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        cancelled = sum(self._cancel(request, job.pk) for job in rows_of(queryset))
+        self.message_user(request, f"Cancelling {cancelled} job{'s' if cancelled != 1 else ''}.", messages.SUCCESS)
+
+    def _cancel(self, request: HttpRequest, job_id: UUID) -> bool:
+        """False: it had ended already."""
+        job = Job.objects.filter(pk=job_id).exclude(state__in=JOB_DONE).first()
+        if job is None:
+            return False
+        cancel_job(job.pk, by=Actor.user(request.user.pk), now=timezone.now())
+        return True
+
+
+@admin.register(Step)
+class StepAdmin(ReadOnly):
+    list_display = ["key", "tool", "queue", "effect", "risk", "state", "attempt", "job", "created_at"]
+    list_filter = ["state", "tool", "queue", "effect"]
+    search_fields = ["id", "key", "tool", "job__id"]
+    list_select_related = ["job"]
+    inlines = [AttemptInline]
+
+
+@admin.register(LlmCall)
+class LlmCallAdmin(ReadOnly):
+    list_display = [
+        "at",
+        "model",
+        "scripted",
+        "step",
+        "attempt",
+        "prompt_tokens",
+        "completion_tokens",
+        "latency_ms",
+        "finish_reason",
+        "error_code",
+    ]
+    list_filter = ["model", "scripted", "error_code"]
+    search_fields = ["step__job__id", "model"]
+    list_select_related = ["step"]
+
+
+@admin.register(WorkerProcess)
+class WorkerProcessAdmin(ReadOnly):
+    list_display = ["name", "group", "queues", "host", "pid", "threads", "version", "seen_at", "stopped_at"]
+    list_filter = ["group"]

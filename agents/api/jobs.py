@@ -1,0 +1,166 @@
+"""Jobs: submit, list, read, cancel, share."""
+
+import hashlib
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from agents.api.requests import body, check_query, empty_body
+from agents.api.serializers import JobDetailSerializer, JobSerializer, SharedSerializer
+from agents.api.views import View, person
+from agents.engine.cancel import cancel_job
+from agents.errors import AlreadyDone
+from agents.models import Job
+from agents.payload import JobInput, ShareInput
+from agents.selectors import changeable_job, visible_job, visible_jobs
+from agents.sharing import share_job
+from agents.states import JOB_DONE, JobState
+from agents.submit import submit
+from audit.actor import Actor
+from audit.api.pagination import ByTime
+
+_FILTERS = [
+    OpenApiParameter("state", str, many=True, enum=JobState.values, description="May be given more than once."),
+    OpenApiParameter("repository", str, description="A repository's name."),
+    OpenApiParameter("label", str, many=True, description="`name` or `name:value`; all given must hold."),
+]
+_IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="1 to 200 visible ASCII characters. The same key with the same body gives the same job.",
+)
+_LOCATION = OpenApiParameter("Location", OpenApiTypes.URI, OpenApiParameter.HEADER, response=[201])
+_REPLAYED = OpenApiParameter(
+    "Idempotency-Replayed",
+    str,
+    OpenApiParameter.HEADER,
+    response=[200],
+    description="`true`: the job was created by an earlier request.",
+)
+_RETRY_AFTER = OpenApiParameter(
+    "Retry-After", int, OpenApiParameter.HEADER, response=[429], description="Seconds to wait."
+)
+
+
+class JobList(View):
+    serializer_class = JobSerializer
+    pagination_class = ByTime
+    queryset = Job.objects.none()
+
+    @extend_schema(operation_id="list_jobs", parameters=_FILTERS, tags=["jobs"])
+    def get(self, request: Request) -> Response:
+        """The jobs that you may see, newest first."""
+        check_query(request, {"state", "repository", "label", "cursor", "limit"})
+        page = self.paginate_queryset(_filtered(visible_jobs(request.user), request))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    @extend_schema(
+        operation_id="submit_job",
+        tags=["jobs"],
+        request=JobInput,
+        parameters=[_IDEMPOTENCY_KEY, _LOCATION, _REPLAYED, _RETRY_AFTER],
+        responses={
+            201: JobDetailSerializer,
+            200: OpenApiResponse(JobDetailSerializer, description="This Idempotency-Key made this job before."),
+            422: OpenApiResponse(description="The Idempotency-Key was used with another body."),
+            429: OpenApiResponse(description="Too many jobs are unfinished."),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Submits a job: a `goal` for an agent, or `steps` that run as given."""
+        check_query(request, ())
+        payload = body(request)
+        key = request.headers.get("Idempotency-Key", "")
+        if "Idempotency-Key" in request.headers and not key:
+            raise ValidationError({"Idempotency-Key": ["Must not be empty."]})
+        job, created = submit(payload, user=person(request), idempotency_key=key, now=timezone.now())
+        data = JobDetailSerializer(job, context=self.get_serializer_context()).data
+        headers = {"Location": data["url"]} if created else {"Idempotency-Replayed": "true"}
+        return Response(data, status=201 if created else 200, headers=headers)
+
+
+class JobDetail(View):
+    serializer_class = JobDetailSerializer
+
+    @extend_schema(
+        operation_id="get_job",
+        tags=["jobs"],
+        parameters=[
+            OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="An ETag seen before."),
+            OpenApiParameter("ETag", str, OpenApiParameter.HEADER, response=[200, 304]),
+        ],
+        responses={200: JobDetailSerializer, 304: OpenApiResponse(description="Nothing has changed.")},
+    )
+    def get(self, request: Request, job_id: UUID) -> Response:
+        """One job."""
+        check_query(request, ())
+        job = visible_job(request.user, job_id)
+        etag = _etag(job)
+        if etag in [tag.strip() for tag in request.headers.get("If-None-Match", "").split(",")]:
+            return Response(status=304, headers={"ETag": etag})
+        return Response(self.get_serializer(job).data, headers={"ETag": etag})
+
+
+class JobCancel(View):
+    serializer_class = JobDetailSerializer
+
+    @extend_schema(
+        operation_id="cancel_job",
+        tags=["jobs"],
+        request=None,
+        responses={200: JobDetailSerializer, 409: OpenApiResponse(description="The job has ended already.")},
+    )
+    def post(self, request: Request, job_id: UUID) -> Response:
+        """Cancels what has not started and asks what runs to stop. Cancelling twice changes nothing."""
+        empty_body(request)
+        job = changeable_job(request.user, job_id)
+        if job.state in JOB_DONE and job.state != JobState.CANCELLED:
+            raise AlreadyDone(f"The job has {job.state} already.")
+        job = cancel_job(job.pk, by=Actor.user(request.user.pk), now=timezone.now())
+        return Response(self.get_serializer(job).data)
+
+
+class JobShare(View):
+    serializer_class = SharedSerializer
+
+    @extend_schema(operation_id="share_job", tags=["jobs"], request=ShareInput, responses={200: SharedSerializer})
+    def post(self, request: Request, job_id: UUID) -> Response:
+        """Lets a user or a group see this job."""
+        payload = body(request)
+        job = visible_job(request.user, job_id)
+        receiver = share_job(job, payload, by=person(request))
+        return Response(SharedSerializer(SharedSerializer.of(job, receiver)).data)
+
+
+def _filtered(jobs: QuerySet[Job], request: Request) -> QuerySet[Job]:
+    """Raises ValidationError."""
+    wrong: dict[str, Any] = {}
+    states = request.query_params.getlist("state")
+    if any(state not in JobState.values for state in states):
+        wrong["state"] = [f"Must be one of {', '.join(JobState.values)}."]
+    if any("\x00" in value for values in request.query_params.lists() for value in values[1]):
+        wrong["label"] = ["Must not hold a NUL character."]
+    if wrong:
+        raise ValidationError(wrong)
+    if states:
+        jobs = jobs.filter(state__in=states)
+    if "repository" in request.query_params:
+        jobs = jobs.filter(repository__name=request.query_params["repository"])
+    for label in request.query_params.getlist("label"):
+        name, colon, value = label.partition(":")
+        jobs = jobs.filter(labels__contains={name: value}) if colon else jobs.filter(labels__has_key=name)
+    return jobs
+
+
+def _etag(job: Job) -> str:
+    """Weak: every change of a job or a step numbers a feed entry."""
+    facts = f"{job.pk}/{job.feed_seq}/{job.state}/{job.cancel_requested}/{job.tokens_used}"
+    return f'W/"{hashlib.sha256(facts.encode()).hexdigest()[:24]}"'

@@ -1,0 +1,23 @@
+"""URLs under /api/v1/."""
+
+from django.urls import path
+
+from agents.api import openapi  # noqa: F401  its extensions must be known before the OpenAPI document is made
+from agents.api.catalogue import AgentList, Me, RepositoryList, ToolList
+from agents.api.jobs import JobCancel, JobDetail, JobList, JobShare
+from agents.api.steps import EventList, StepDetail, StepList, StepResolve
+
+urlpatterns = [
+    path("jobs", JobList.as_view(), name="jobs"),
+    path("jobs/<uuid:job_id>", JobDetail.as_view(), name="job"),
+    path("jobs/<uuid:job_id>/steps", StepList.as_view(), name="steps"),
+    path("jobs/<uuid:job_id>/steps/<str:key>", StepDetail.as_view(), name="step"),
+    path("jobs/<uuid:job_id>/steps/<str:key>/resolve", StepResolve.as_view(), name="step-resolve"),
+    path("jobs/<uuid:job_id>/events", EventList.as_view(), name="events"),
+    path("jobs/<uuid:job_id>/cancel", JobCancel.as_view(), name="job-cancel"),
+    path("jobs/<uuid:job_id>/share", JobShare.as_view(), name="job-share"),
+    path("tools", ToolList.as_view(), name="tools"),
+    path("agents", AgentList.as_view(), name="agents"),
+    path("repositories", RepositoryList.as_view(), name="repositories"),
+    path("me", Me.as_view(), name="me"),
+]

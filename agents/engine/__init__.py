@@ -1,0 +1,1 @@
+"""The durable step engine: claim in one transaction, act in none, settle in another."""

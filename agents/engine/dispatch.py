@@ -1,0 +1,51 @@
+"""Publishing after commit. A message is a hint: lost or doubled ones are harmless, the sweeper sends again."""
+
+import logging
+from collections.abc import Iterable
+from uuid import UUID
+
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+
+from agents.models import Step
+from agents.states import STEP_SENT
+
+log = logging.getLogger(__name__)
+
+RUN, PROBE = "agents.run_step", "agents.probe_step"
+
+
+def after_commit(step: Step, *, task: str = RUN) -> None:
+    """Publishes `(step id, attempt)` to the step's queue once the caller's transaction has committed.
+
+    The caller has set `dispatched_at` in that transaction; where publishing fails it is cleared again, so that the
+    next sweep publishes.
+    """
+    step_id, attempt, queue = step.pk, step.attempt, step.queue
+    transaction.on_commit(lambda: _publish(task, step_id, attempt, queue))
+
+
+def _publish(task: str, step_id: UUID, attempt: int, queue: str) -> None:
+    if not send(task, step_id, attempt, queue):
+        Step.objects.filter(pk=step_id, attempt=attempt).update(dispatched_at=None)
+
+
+def hand_back(messages: Iterable[tuple[UUID, int]]) -> None:
+    """Messages `(step id, attempt)` that were consumed and will not be handled: the next sweep sends them again."""
+    found = 0
+    for step_id, attempt in messages:
+        found += Step.objects.filter(pk=step_id, attempt=attempt, state__in=STEP_SENT).update(dispatched_at=None)
+    if found:
+        log.info("worker.handed_back", extra={"messages": found})
+
+
+def send(task: str, step_id: UUID, attempt: int, queue: str) -> bool:
+    """Publishes now. False: the broker did not take it."""
+    try:
+        current_app.send_task(task, args=[str(step_id), attempt], queue=queue, ignore_result=True)
+    except (KombuError, RedisError, OSError) as error:
+        log.warning("step.publish_failed", extra={"step": str(step_id), "queue": queue, "error": type(error).__name__})
+        return False
+    return True

@@ -1,0 +1,161 @@
+"""A new job: its rows, its first steps and their audit records in one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+
+from agents import feed
+from agents.engine.advance import THINK, advance
+from agents.engine.transitions import job_target, step_entry, step_facts, step_target
+from agents.errors import InvalidPlan, QueueFull
+from agents.models import Agent, Job, Repository, Step
+from agents.states import JOB_DONE, JobState
+from audit.actor import Actor
+from audit.append import record
+from audit.kinds import Event
+from tools import registry
+
+PREPARE = "prepare"  # the step that clones the repository into the job's workspace
+DEFAULT_MAX_STEPS, DEFAULT_MAX_TOKENS = 200, 400_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewStep:
+    """A proposed step. `needs` are keys of others; `needs_success` False: it is enough that they have ended."""
+
+    key: str
+    tool: str
+    arguments: dict[str, Any]
+    needs: Sequence[str] = ()
+    reason: str = ""
+    needs_success: bool = True
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A validated submission. For kind `goal` the agent plans; for kind `plan` the steps are given."""
+
+    owner: User
+    kind: str
+    goal: str
+    agent: Agent | None = None
+    repository: Repository | None = None
+    priority: int = 5
+    labels: dict[str, str] = field(default_factory=dict)
+    steps: Sequence[NewStep] = ()
+    idempotency_key: str = ""
+    request_sha256: str = ""
+
+
+@transaction.atomic
+def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
+    """Writes the job and its first steps, decides on what is ready, and publishes after commit.
+
+    Raises:
+        InvalidPlan: a step has the reserved key `prepare`.
+        QueueFull: too many jobs are unfinished; nothing is written.
+    """
+    _make_room()
+    job = Job.objects.create(
+        kind=new.kind,
+        goal=new.goal,
+        agent=new.agent,
+        repository=new.repository,
+        owner=new.owner,
+        priority=new.priority,
+        labels=new.labels,
+        state=JobState.QUEUED,
+        idempotency_key=new.idempotency_key,
+        request_sha256=new.request_sha256,
+        max_steps=new.agent.max_steps if new.agent else DEFAULT_MAX_STEPS,
+        max_tokens=new.agent.max_tokens if new.agent else DEFAULT_MAX_TOKENS,
+        created_at=now,
+    )
+    job = Job.objects.select_for_update(of=("self",)).select_related("agent", "repository", "owner").get(pk=job.pk)
+    record(
+        Event.JOB_SUBMITTED,
+        actor=actor,
+        target=job_target(job),
+        context={
+            "kind": job.kind,
+            "agent": job.agent.name if job.agent else "",
+            "repository": job.repository.name if job.repository else "",
+            "priority": job.priority,
+        },
+        payload={"goal": job.goal, "labels": job.labels},
+    )
+    feed.append(job.pk, [feed.Entry(kind="job", data={"state": str(job.state)})], now=now)
+    add_steps(job, _first_steps(new), now=now, actor=actor)
+    advance(job, now=now)
+    return job
+
+
+def add_steps(
+    job: Job, steps: Sequence[NewStep], *, now: datetime, actor: Actor, proposed_by: Step | None = None
+) -> list[Step]:
+    """Appends pending steps to a locked job, each with its `step.proposed` record."""
+    seq = Step.objects.filter(job=job).count()
+    rows = []
+    for number, new in enumerate(steps, start=seq + 1):
+        tool = registry.get(new.tool)
+        rows.append(
+            Step(
+                job=job,
+                seq=number,
+                key=new.key,
+                tool=new.tool,
+                schema_version=tool.schema_version,
+                arguments=new.arguments,
+                needs=list(new.needs),
+                needs_success=new.needs_success,
+                reason=new.reason,
+                tool_call_id=new.tool_call_id,
+                proposed_by=proposed_by,
+                effect=str(tool.effect),
+                queue=tool.queue,
+                risk=str(tool.risk(new.arguments).level),
+                created_at=now,
+            )
+        )
+    Step.objects.bulk_create(rows)
+    for row in rows:
+        record(
+            Event.STEP_PROPOSED,
+            actor=actor,
+            target=step_target(row),
+            context=step_facts(row, queue=row.queue, effect=row.effect),
+            payload={"arguments": row.arguments, "reason": row.reason},
+        )
+    feed.append(job.pk, [step_entry(row) for row in rows], now=now)
+    return rows
+
+
+def _first_steps(new: NewJob) -> list[NewStep]:
+    steps: list[NewStep] = []
+    if new.repository is not None:
+        arguments = {"url": new.repository.url, "branch": new.repository.default_branch}
+        steps.append(NewStep(key=PREPARE, tool="workspace.prepare", arguments=arguments))
+    first = [step.key for step in steps]
+    if new.kind == Job.Kind.GOAL:
+        steps.append(NewStep(key="think-1", tool=THINK, arguments={"turn": 1}, needs=first))
+        return steps
+    for number, step in enumerate(new.steps):
+        if step.key == PREPARE:
+            raise InvalidPlan(f"The key {PREPARE!r} is reserved.", field=f"steps[{number}].key")
+        needs = list(step.needs) or first
+        steps.append(NewStep(key=step.key, tool=step.tool, arguments=step.arguments, needs=needs, reason=step.reason))
+    return steps
+
+
+def _make_room() -> None:
+    """Counts unfinished jobs under a lock of this transaction, so that two submissions cannot both take the last place."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('agents.intake'))")
+    if Job.objects.exclude(state__in=JOB_DONE).count() >= settings.JOBS_QUEUED_MAX:
+        raise QueueFull(retry_after_s=30)

@@ -1,0 +1,127 @@
+"""Leases: one thread a process renews every held step in one statement, and hears of cancels by the same query."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.conf import settings
+from django.db import Error, connection
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 1.0  # also the longest time until a running step hears of its cancel
+
+# Locked in the order of ids, as whoever else takes several steps does (`agents.engine.cancel`).
+_RENEW = """
+    WITH mine AS (
+        SELECT s.id FROM agents_step AS s JOIN unnest(%s::uuid[], %s::int[]) AS held(id, attempt)
+            ON s.id = held.id AND s.attempt = held.attempt AND s.state = 'running'
+         ORDER BY s.id FOR UPDATE OF s
+    )
+    UPDATE agents_step AS s SET lease_until = clock_timestamp() + make_interval(secs => %s)
+      FROM mine WHERE s.id = mine.id
+    RETURNING s.id, s.attempt, s.cancel_requested
+"""
+
+
+@dataclass(slots=True)
+class Held:
+    """One held step. It must end when a person cancelled it or when the lease is lost.
+
+    renewed_at: a `time.monotonic()` reading from before the lease was asked for.
+    """
+
+    step_id: UUID
+    attempt: int
+    renewed_at: float = field(default_factory=time.monotonic)
+    cancelled: bool = False
+    taken: bool = False
+
+    @property
+    def lost(self) -> bool:
+        """The database says so, or nobody could ask it for a whole lease: the clock alone decides then, since the
+        thread that asks may hang with the database, or this process may have been stopped."""
+        return self.taken or time.monotonic() - self.renewed_at > settings.STEP_LEASE_S
+
+    def stop_requested(self) -> bool:
+        return self.cancelled or self.lost
+
+
+class Leases:
+    """The steps that this process holds. The thread starts with the first one (after any fork)."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[UUID, int], Held] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._every_beat: list[Callable[[], None]] = []
+
+    def on_beat(self, callback: Callable[[], None]) -> None:
+        """Calls `callback` with each beat, on the thread's own database connection; starts the thread."""
+        with self._lock:
+            self._every_beat.append(callback)
+            self._start()
+
+    @contextmanager
+    def hold(self, step_id: UUID, attempt: int, *, since: float | None = None) -> Iterator[Held]:
+        """Renews the lease until the end of the block. since: a `time.monotonic()` reading from before the claim."""
+        held = Held(step_id, attempt) if since is None else Held(step_id, attempt, since)
+        with self._lock:
+            self._held[step_id, attempt] = held
+            self._start()
+        try:
+            yield held
+        finally:
+            with self._lock:
+                self._held.pop((step_id, attempt), None)
+
+    def beat(self) -> None:
+        """Renews what is held; marks what was lost or cancelled."""
+        with self._lock:
+            held = dict(self._held)
+        if not held:
+            return
+        now = time.monotonic()
+        with connection.cursor() as cursor:
+            ids, attempts = zip(*held, strict=True)
+            cursor.execute(_RENEW, [list(ids), list(attempts), settings.STEP_LEASE_S])
+            rows = {(row[0], row[1]): row[2] for row in cursor.fetchall()}
+        for key, one in held.items():
+            if key in rows:
+                one.renewed_at, one.cancelled = now, one.cancelled or rows[key]
+            else:
+                one.taken = True
+
+    def _start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while self._needed():
+            time.sleep(min(BEAT_S, settings.STEP_LEASE_S / 3))
+            try:
+                self.beat()
+                for callback in self._every_beat:
+                    callback()
+            except Error as error:
+                log.warning("lease.beat_failed", extra={"error": type(error).__name__})
+                connection.close()
+            except Exception:  # a callback's bug must not cost every lease
+                log.exception("lease.beat_crashed")
+
+    def _needed(self) -> bool:
+        """False, and the thread ends with its connection: nothing is held and nobody wants its beats."""
+        with self._lock:
+            if self._held or self._every_beat:
+                return True
+            self._thread = None
+        connection.close()
+        return False
+
+
+leases = Leases()

@@ -1,0 +1,144 @@
+"""The sweeper: finds what was lost and sets it going again. Independent of beat and of every queue."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+from redis.exceptions import RedisError
+
+from agents import feed
+from agents.engine import dispatch, doubt, settle
+from agents.engine.advance import advance
+from agents.engine.transitions import ENGINE, lock_job
+from agents.models import Step
+from agents.states import STEP_SENT, StepState
+from approvals import expiry, notify
+
+log = logging.getLogger(__name__)
+
+EPOCH_KEY = "countersign:epoch"
+BATCH = 200
+DOUBLINGS = 8  # of the time after which a message counts as lost
+
+
+def sweep(now: datetime) -> dict[str, int]:
+    """One pass; how many of each it found. A part that fails is logged and does not stop the others.
+
+    Raises:
+        OperationalError, InterfaceError: the database is away.
+    """
+    parts: list[tuple[str, Callable[[datetime], int]]] = [
+        ("expired_leases", expire_leases),
+        ("epoch", forget_dispatches_if_redis_is_empty),
+        ("republished", republish),
+        ("expired_approvals", expiry.expire_due),
+        ("notifications", notify.deliver_due),
+    ]
+    found = {}
+    for name, part in parts:
+        try:
+            found[name] = part(now)
+        except settle.RETRY_ERRORS:
+            raise
+        except (RedisError, OSError) as error:
+            log.warning("sweep.broker_unreachable", extra={"part": name, "error": type(error).__name__})
+        except Exception:
+            log.exception("sweep.part_failed", extra={"part": name})
+    return found
+
+
+def expire_leases(now: datetime) -> int:
+    """Running steps whose lease has run out: their worker is dead, or cut off from the database. A transaction each;
+    one that cannot go on is failed and does not stop the others."""
+    expired = list(
+        Step.objects.filter(state=StepState.RUNNING, lease_until__lt=now)
+        .order_by("lease_until")
+        .values_list("pk", "job_id")[:BATCH]
+    )
+    for step_id, job_id in expired:
+        try:
+            _expire(step_id, job_id, now=now)
+        except settle.RETRY_ERRORS:
+            raise
+        except Exception as error:
+            log.exception("sweep.step_failed", extra={"job": str(job_id), "step": str(step_id)})
+            _give_up(step_id, job_id, error, now=now)
+    return len(expired)
+
+
+@transaction.atomic
+def _expire(step_id: UUID, job_id: UUID, *, now: datetime) -> None:
+    job = lock_job(job_id)
+    step = Step.objects.filter(pk=step_id, state=StepState.RUNNING, lease_until__lt=now).first()
+    if step is None:
+        return
+    log.warning("step.lost", extra={"job": str(job_id), "step": str(step_id), "attempt": step.attempt})
+    why = settle.Lost(f"The worker {step.claimed_by} was lost in attempt {step.attempt}.")
+    settle.lost(job, step, why, actor=ENGINE, now=now)
+    advance(job, now=now)
+
+
+def _give_up(step_id: UUID, job_id: UUID, error: Exception, *, now: datetime) -> None:
+    """The engine itself cannot set the step going again: it fails, rather than coming up with every sweep."""
+    try:
+        with transaction.atomic():
+            job = lock_job(job_id)
+            step = Step.objects.filter(pk=step_id, state=StepState.RUNNING, lease_until__lt=now).first()
+            if step is None:
+                return
+            crashed = settle.Crashed(f"{type(error).__name__}: {error}")
+            settle.end_attempt(step, "lost", now=now, error=crashed)
+            settle.fail(step, code=crashed.code, message=crashed.message, actor=ENGINE, now=now)
+            advance(job, now=now)
+    except settle.RETRY_ERRORS:
+        raise
+    except Exception:
+        log.exception("sweep.step_stuck", extra={"job": str(job_id), "step": str(step_id)})
+
+
+def forget_dispatches_if_redis_is_empty(now: datetime) -> int:
+    """Redis lost its data when our epoch key is gone: every message went with it, so all are sent again at once."""
+    if not feed.client().set(EPOCH_KEY, str(uuid4()), nx=True):
+        return 0
+    return Step.objects.filter(state__in=STEP_SENT, dispatched_at__isnull=False).update(dispatched_at=None)
+
+
+def republish(now: datetime) -> int:
+    """Sends what was never sent, what has waited for 30 s x 2^dispatches, and retries that are due."""
+    due = (
+        Step.objects.filter(state__in=STEP_SENT)
+        .exclude(state=StepState.IN_DOUBT, error_code=doubt.NEEDS_PERSON)
+        .filter(Q(not_before__isnull=True) | Q(not_before__lte=now))
+        .order_by("job__priority", "created_at")
+    )
+    sent = 0
+    for step in due.filter(_unsent(now))[:BATCH]:
+        seen = step.dispatched_at
+        won = Step.objects.filter(pk=step.pk, state=step.state, attempt=step.attempt, dispatched_at=seen).update(
+            dispatched_at=now, dispatches=F("dispatches") + int(seen is not None)
+        )
+        if not won:
+            continue
+        task = dispatch.PROBE if step.state == StepState.IN_DOUBT else dispatch.RUN
+        if not dispatch.send(task, step.pk, step.attempt, step.queue):
+            Step.objects.filter(pk=step.pk, attempt=step.attempt).update(dispatched_at=None)
+            break
+        sent += 1
+    return sent
+
+
+def _unsent(now: datetime) -> Q:
+    """Never sent, or sent so long ago that it counts as lost. All in the query, so that what is not due yet takes no
+    place in a batch."""
+    unsent = Q(dispatched_at__isnull=True) | Q(
+        dispatches__gte=DOUBLINGS,
+        dispatched_at__lt=now - timedelta(seconds=settings.STEP_REPUBLISH_AFTER_S * 2**DOUBLINGS),
+    )
+    for dispatches in range(DOUBLINGS):
+        after = timedelta(seconds=settings.STEP_REPUBLISH_AFTER_S * 2**dispatches)
+        unsent |= Q(dispatches=dispatches, dispatched_at__lt=now - after)
+    return unsent

@@ -1,0 +1,85 @@
+"""Errors of the agents app.
+
+AgentsError
+├── InvalidInput            what was given cannot be used; `field` names where, `problems` lists every one
+│   ├── InvalidPlan         the steps: an unknown tool, a cycle, arguments that the tool's schema refuses
+│   ├── UnknownAgent        no enabled agent of that name
+│   └── UnknownRepository   no repository of that name that the user may see (or no such repository: same answer)
+├── NotVisible              there is no such thing for this user
+├── NotAllowed              the user sees it, but may not do this to it
+├── IdempotencyConflict     this Idempotency-Key was used with another body
+├── QueueFull               too many unfinished jobs; `retry_after_s` says when to try again
+├── IllegalTransition       the state machine has no such move
+├── StepMoved               somebody else moved the step first; nothing was written
+└── AlreadyDone             the job has ended
+"""
+
+from collections.abc import Sequence
+
+
+class AgentsError(Exception):
+    """Base of every error of this app. `code` is stable and stands in rows, logs and answers."""
+
+    code = "agents_error"
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class InvalidInput(AgentsError):
+    """`problems` are (field, message) pairs; a field is a path such as `steps[2].arguments.argv`, or "" for the whole."""
+
+    code = "invalid_input"
+
+    def __init__(self, message: str, *, field: str = "", problems: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems) or ((field, message),)
+        self.field = field or self.problems[0][0]
+
+
+class InvalidPlan(InvalidInput):
+    code = "invalid_plan"
+
+
+class UnknownAgent(InvalidInput):
+    code = "unknown_agent"
+
+
+class UnknownRepository(InvalidInput):
+    code = "unknown_repository"
+
+
+class NotVisible(AgentsError):
+    code = "not_found"
+
+
+class NotAllowed(AgentsError):
+    code = "not_allowed"
+
+
+class IdempotencyConflict(AgentsError):
+    code = "idempotency_conflict"
+
+
+class QueueFull(AgentsError):
+    """Submit again after `retry_after_s` seconds."""
+
+    code = "queue_full"
+
+    def __init__(self, message: str = "Too many jobs are unfinished.", *, retry_after_s: int) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+class IllegalTransition(AgentsError):
+    code = "illegal_transition"
+
+
+class StepMoved(AgentsError):
+    code = "step_moved"
+
+
+class AlreadyDone(AgentsError):
+    code = "already_done"

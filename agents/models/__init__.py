@@ -1,0 +1,11 @@
+"""Rows of the agents app, by noun."""
+
+from agents.models.agent import Agent, Repository
+from agents.models.feed import FeedEntry
+from agents.models.job import Job
+from agents.models.llm import LlmCall
+from agents.models.step import Attempt, Step
+from agents.models.token import ApiToken
+from agents.models.worker import WorkerProcess
+
+__all__ = ["Agent", "ApiToken", "Attempt", "FeedEntry", "Job", "LlmCall", "Repository", "Step", "WorkerProcess"]

@@ -1,0 +1,46 @@
+"""Agents and repositories: what a job may use."""
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from audit.ids import uuid7
+
+
+class Agent(models.Model):
+    """A profile: how a model is told to work, with which tools and limits. `tools` are patterns such as `git.*`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.SlugField(max_length=80, unique=True)
+    description = models.TextField(blank=True)
+    instructions = models.TextField(help_text="The system prompt: role, house rules, what done means.")
+    tools = ArrayField(models.CharField(max_length=120), help_text="Tool patterns offered to the model: files.*, git.*")
+    model = models.CharField(max_length=120, blank=True, help_text="Empty: the server's LLM_MODEL.")
+    max_steps = models.PositiveIntegerField(default=60)
+    max_tokens = models.PositiveIntegerField(default=400_000, help_text="Prompt and completion tokens of a job.")
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Repository(models.Model):
+    """A git repository that jobs may work on."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.SlugField(max_length=80, unique=True)
+    url = models.CharField(max_length=500, help_text="https://… ; a local path only where the settings allow it.")
+    default_branch = models.CharField(max_length=200, default="main")
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name_plural = "repositories"
+
+    def __str__(self) -> str:
+        return self.name

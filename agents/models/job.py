@@ -1,0 +1,63 @@
+"""Jobs."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from agents.models.agent import Agent, Repository
+from agents.states import JobState
+from audit.ids import uuid7
+
+
+class Job(models.Model):
+    """One piece of work. The legal moves of `state` stand in `agents.states.JOB_MOVES`.
+
+    `feed_seq` numbers the job's feed: whoever writes an entry increments it in the same transaction, so that
+    entries commit in the order of their numbers and a reader's cursor misses none.
+    """
+
+    class Kind(models.TextChoices):
+        GOAL = "goal"
+        PLAN = "plan"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    kind = models.CharField(max_length=4, choices=Kind.choices)
+    goal = models.TextField(help_text="what to reach; for a plan, its title")
+    agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
+    repository = models.ForeignKey(Repository, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="jobs")
+    priority = models.SmallIntegerField(default=5, help_text="0 (first) to 9 (last)")
+    labels = models.JSONField(default=dict)
+    state = models.CharField(max_length=12, choices=JobState.choices, default=JobState.QUEUED)
+    cancel_requested = models.BooleanField(default=False)
+    outcome = models.TextField(blank=True, help_text="what the agent says at the end, or why the job failed")
+    idempotency_key = models.CharField(max_length=200, blank=True)
+    request_sha256 = models.CharField(max_length=64, blank=True)
+    max_steps = models.PositiveIntegerField(default=60)
+    max_tokens = models.PositiveIntegerField(default=400_000)
+    tokens_used = models.PositiveIntegerField(default=0)
+    feed_seq = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [models.Index(fields=["state", "created_at"]), models.Index(fields=["owner", "-created_at"])]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "idempotency_key"], condition=~Q(idempotency_key=""), name="job_idempotency_key"
+            ),
+            models.CheckConstraint(condition=Q(priority__gte=0, priority__lte=9), name="job_priority_range"),
+            models.CheckConstraint(condition=Q(state__in=JobState.values), name="job_state_known"),
+        ]
+
+    def __str__(self) -> str:
+        return self.goal[:80]
+
+    def get_absolute_url(self) -> str:
+        return f"/jobs/{self.id}/"
+
+    @property
+    def done(self) -> bool:
+        return self.finished_at is not None

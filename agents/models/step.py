@@ -1,0 +1,102 @@
+"""Steps and their attempts. The step row is the truth and the outbox: a Celery message only hints at it."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+from agents.models.job import Job
+from agents.states import StepState
+from audit.ids import uuid7
+
+
+class Step(models.Model):
+    """One call of one tool. Legal moves of `state`: `agents.states.STEP_MOVES`.
+
+    `attempt` is the fence: a claim increments it, and only the holder of (id, running, attempt) settles.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="steps")
+    seq = models.PositiveIntegerField(help_text="order of appearance in the job")
+    key = models.CharField(max_length=80)
+    tool = models.CharField(max_length=120)
+    schema_version = models.PositiveIntegerField(default=1)
+    arguments = models.JSONField(default=dict)
+    needs = ArrayField(models.CharField(max_length=80), default=list, help_text="keys of steps that come first")
+    needs_success = models.BooleanField(
+        default=True, help_text="False: it is enough that they have ended (a model step reads failures too)"
+    )
+    reason = models.TextField(blank=True, help_text="why the agent wants it, in its words: untrusted")
+    tool_call_id = models.CharField(max_length=120, blank=True, help_text="the model's id of this call")
+    proposed_by = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="proposed")
+    effect = models.CharField(max_length=10)
+    queue = models.CharField(max_length=40)
+    risk = models.CharField(max_length=6, default="low")
+    state = models.CharField(max_length=16, choices=StepState.choices, default=StepState.PENDING)
+    cancel_requested = models.BooleanField(default=False)
+    # policy and approval
+    decision = models.JSONField(null=True, help_text="effect, policy, rule, reason, as evaluated")
+    approval_id = models.UUIDField(null=True, help_text="the approval request, by id")
+    permit_id = models.UUIDField(null=True)
+    target_state = models.JSONField(default=dict)
+    preview_digest = models.CharField(max_length=64, blank=True)
+    # running
+    attempt = models.PositiveIntegerField(default=0)
+    max_attempts = models.PositiveIntegerField(default=3)
+    claimed_by = models.CharField(max_length=200, blank=True)
+    lease_until = models.DateTimeField(null=True)
+    not_before = models.DateTimeField(null=True, help_text="a retry's delay: a row, never a countdown")
+    dispatched_at = models.DateTimeField(null=True)
+    dispatches = models.PositiveIntegerField(default=0)
+    # the end
+    result = models.JSONField(null=True, help_text="ok, summary, data, text, exit_code, truncated_bytes, sandbox")
+    error_code = models.CharField(max_length=60, blank=True)
+    error = models.TextField(blank=True)
+    tokens = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+    ready_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["job", "seq"]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "key"], name="step_key"),
+            models.UniqueConstraint(fields=["job", "seq"], name="step_seq"),
+            models.CheckConstraint(condition=Q(state__in=StepState.values), name="step_state_known"),
+            models.CheckConstraint(
+                condition=~Q(state="running") | Q(lease_until__isnull=False), name="running_step_has_a_lease"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["lease_until"], condition=Q(state="running"), name="step_running"),
+            models.Index(fields=["dispatched_at"], condition=Q(state__in=["queued", "ready"]), name="step_to_dispatch"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seq}. {self.tool}"
+
+
+class Attempt(models.Model):
+    """One claim of a step by a worker: where it ran and how it ended."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    step = models.ForeignKey(Step, on_delete=models.PROTECT, related_name="attempts")
+    number = models.PositiveIntegerField()
+    queue = models.CharField(max_length=40, help_text="the queue whose message this worker consumed")
+    worker = models.CharField(max_length=200)
+    task_id = models.CharField(max_length=80, blank=True, help_text="the Celery task's id")
+    claimed_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    outcome = models.CharField(
+        max_length=16, blank=True, help_text="succeeded, failed, lost, late, requeued, cancelled"
+    )
+    error_code = models.CharField(max_length=60, blank=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["step", "number"]
+        constraints = [models.UniqueConstraint(fields=["step", "number"], name="attempt_number")]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.step_id}"

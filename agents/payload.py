@@ -1,0 +1,156 @@
+"""The shape of a submission: what `POST /api/v1/jobs`, the form and the command line hand in.
+
+Strict: unknown fields are refused, nothing is coerced. The same models describe the request in OpenAPI.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from agents.errors import InvalidInput
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_STEPS = 200
+MAX_NEEDS = 200
+MAX_LABELS = 32
+MAX_DEPTH = 32
+MAX_ARGUMENTS_BYTES = 256 * 1024
+MAX_GOAL_CHARS = 20_000
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=80)]
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", max_length=63)]
+LabelValue = Annotated[str, StringConstraints(max_length=200)]
+Priority = Annotated[int, Field(ge=0, le=9, description="0 (first) to 9 (last)")]
+
+_MESSAGES = {
+    "missing": "This field is required.",
+    "extra_forbidden": "Unknown field.",
+    "string_type": "Must be a string.",
+    "int_type": "Must be a whole number.",
+    "list_type": "Must be a list.",
+    "dict_type": "Must be an object.",
+    "model_type": "Must be an object.",
+    "bool_type": "Must be true or false.",
+}
+
+
+class StepInput(BaseModel):
+    """One step of an inline plan. Steps without `needs` start at once; the others when all they need has succeeded."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    key: Annotated[Slug, Field(description="Unique within the plan.")]
+    tool: Annotated[str, Field(max_length=120, description="A name from GET /api/v1/tools.")]
+    arguments: Annotated[dict[str, Any], Field(description="As the tool's schema says.")] = {}
+    needs: Annotated[list[str], Field(max_length=MAX_NEEDS, description="Keys of steps that come first.")] = []
+    reason: Annotated[str, Field(max_length=2000, description="Shown to approvers.")] = ""
+
+
+class JobInput(BaseModel):
+    """A job: either a `goal` that an agent plans for, or `steps` that run as given."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    goal: Annotated[str | None, Field(max_length=MAX_GOAL_CHARS, description="What to reach, in words.")] = None
+    steps: Annotated[list[StepInput] | None, Field(min_length=1, max_length=MAX_STEPS)] = None
+    title: Annotated[str | None, Field(max_length=200, description="Names a plan in lists.")] = None
+    agent: Annotated[str | None, Field(max_length=80, description="By name; a goal's default is `developer`.")] = None
+    repository: Annotated[str | None, Field(max_length=80, description="By name.")] = None
+    priority: Priority = 5
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS)] = {}
+
+
+class RepositoryInput(BaseModel):
+    """A git repository that jobs may work on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Slug
+    url: Annotated[str, Field(max_length=500, description="https://…; a local path only where the server allows it.")]
+    default_branch: Annotated[str, Field(min_length=1, max_length=200)] = "main"
+
+
+class ShareInput(BaseModel):
+    """With whom to share: a user or a group, by name."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    user: Annotated[str | None, Field(max_length=150, description="A username.")] = None
+    group: Annotated[str | None, Field(max_length=150, description="A group's name.")] = None
+
+
+class ResolveInput(BaseModel):
+    """What a person found out about a step in doubt."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    happened: Annotated[bool, Field(description="true: it succeeded; false: it did not happen and runs again.")]
+
+
+def parse(model: type[Model], payload: object) -> Model:
+    """`payload` (decoded JSON) as `model`.
+
+    Raises:
+        InvalidInput: with every wrong field by its path (`steps[2].needs`).
+    """
+    if not isinstance(payload, Mapping):
+        raise InvalidInput("The body must be a JSON object.")
+    problems = list(_unstorable(payload, "", 0))
+    if not problems:
+        try:
+            return model.model_validate(dict(payload))
+        except ValidationError as error:
+            problems = [(_path(one["loc"]), _message(one)) for one in error.errors(include_url=False)]
+    raise InvalidInput(_summary(problems), problems=problems)
+
+
+def _summary(problems: list[tuple[str, str]]) -> str:
+    field, message = problems[0]
+    return f"{field}: {message}" if field else message
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """A pydantic location as people write it: `steps[2].arguments`. The marker of a mapping's key is dropped."""
+    path = ""
+    for part in loc:
+        if part == "[key]":
+            continue
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.removeprefix(".")
+
+
+def _message(error: Any) -> str:
+    if error["type"] in _MESSAGES:
+        return _MESSAGES[error["type"]]
+    if error["type"] == "string_pattern_mismatch":
+        return "Letters, digits, - and _ only (a label's name also . and /), starting with a letter or a digit."
+    text = str(error["msg"])
+    return text[:1].upper() + text[1:] + "."
+
+
+def _unstorable(value: object, path: str, depth: int) -> Iterator[tuple[str, str]]:
+    """What neither PostgreSQL nor RFC 8785 can hold: NUL, lone surrogates, numbers beyond 2^53, endless nesting."""
+    if depth > MAX_DEPTH:
+        yield path, f"Nested deeper than {MAX_DEPTH} levels."
+    elif isinstance(value, str):
+        if "\x00" in value:
+            yield path, "Must not hold a NUL character."
+        elif any("\ud800" <= char <= "\udfff" for char in value):
+            yield path, "Must be valid Unicode."
+    elif isinstance(value, int) and abs(value) > 2**53 - 1:
+        yield path, "Numbers must be within ±(2^53 - 1)."
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield path, "Must be a finite number."
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            here = f"{path}.{key}".removeprefix(".")
+            if any(_unstorable(key, path, depth)):
+                yield path, "Names must be valid Unicode without NUL."
+            else:
+                yield from _unstorable(one, here, depth + 1)
+    elif isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from _unstorable(one, f"{path}[{index}]", depth + 1)

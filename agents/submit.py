@@ -1,0 +1,212 @@
+"""A submission, from whoever it comes (API, form, command line), becomes a job or is refused as a whole."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+
+from agents.engine.intake import NewJob, NewStep, create_job
+from agents.errors import IdempotencyConflict, InvalidInput, InvalidPlan, UnknownAgent, UnknownRepository
+from agents.models import Agent, Job, Repository
+from agents.payload import MAX_ARGUMENTS_BYTES, JobInput, StepInput, parse
+from agents.selectors import usable_agents, visible_repositories
+from audit.actor import Actor
+from audit.canonical import canonical_json
+from tools import registry
+from tools.errors import InvalidArguments, ToolError, UnknownTool
+
+DEFAULT_AGENT = "developer"
+
+_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+_KEY_CONSTRAINT = "job_idempotency_key"
+
+
+def submit(payload: Mapping[str, Any], *, user: User, idempotency_key: str = "", now: datetime) -> tuple[Job, bool]:
+    """Creates the job that `payload` describes (see `agents.payload.JobInput`); False: it was created before.
+
+    With an idempotency key (1 to 200 visible ASCII characters, private to the user) the same payload gives the same
+    job, also where two submissions race.
+
+    Raises:
+        InvalidInput (InvalidPlan, UnknownAgent, UnknownRepository): with every wrong field; nothing is written.
+        IdempotencyConflict: the key was used with another payload.
+        QueueFull
+    """
+    digest = request_sha256(payload)
+    if idempotency_key:
+        if not _KEY.fullmatch(idempotency_key):
+            raise InvalidInput("Must be 1 to 200 visible ASCII characters.", field="Idempotency-Key")
+        earlier = _earlier(user, idempotency_key, digest)
+        if earlier is not None:
+            return earlier, False
+    new = new_job(payload, user=user, idempotency_key=idempotency_key, digest=digest)
+    try:
+        with transaction.atomic():
+            return create_job(new, now=now, actor=Actor.user(user.pk)), True
+    except IntegrityError as error:
+        if not idempotency_key or _constraint(error) != _KEY_CONSTRAINT:
+            raise
+        earlier = _earlier(user, idempotency_key, digest)
+        if earlier is None:
+            raise
+        return earlier, False
+
+
+def new_job(payload: Mapping[str, Any], *, user: User, idempotency_key: str = "", digest: str = "") -> NewJob:
+    """The checked submission; writes nothing. Raises as `submit` does, but for the key and the queue."""
+    given = parse(JobInput, payload)
+    _goal_or_steps(given)
+    kind = Job.Kind.PLAN if given.steps is not None else Job.Kind.GOAL
+    return NewJob(
+        owner=user,
+        kind=kind,
+        goal=_goal(given),
+        agent=_agent(given),
+        repository=_repository(given, user),
+        priority=given.priority,
+        labels=dict(given.labels),
+        steps=plan(given.steps or ()),
+        idempotency_key=idempotency_key,
+        request_sha256=digest,
+    )
+
+
+def request_sha256(payload: object) -> str:
+    """SHA-256, hex, of the payload, whatever the order of its fields."""
+    text = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def plan(steps: Sequence[StepInput]) -> list[NewStep]:
+    """Checks the steps of a plan against each other and against the tools.
+
+    Raises:
+        InvalidPlan: with every problem (doubled key, unknown tool, arguments, unknown need, the cycle).
+    """
+    problems: list[tuple[str, str]] = []
+    keys = [step.key for step in steps]
+    for index, step in enumerate(steps):
+        here = f"steps[{index}]"
+        if step.key in keys[:index]:
+            problems.append((f"{here}.key", f"The key {step.key!r} is used twice."))
+        problems += _call_problems(step, here)
+        for position, need in enumerate(step.needs):
+            if need not in keys:
+                problems.append((f"{here}.needs[{position}]", f"There is no step {need!r} in this plan."))
+    if not problems:
+        cycle = find_cycle({step.key: step.needs for step in steps})
+        if cycle:
+            problems.append(
+                (f"steps[{keys.index(cycle[0])}].needs", f"The steps wait in a circle: {' → '.join(cycle)}.")
+            )
+    if problems:
+        raise InvalidPlan(f"{problems[0][0]}: {problems[0][1]}", problems=problems)
+    return [
+        NewStep(
+            key=step.key,
+            tool=step.tool,
+            arguments=step.arguments,
+            needs=tuple(dict.fromkeys(step.needs)),
+            reason=step.reason,
+        )
+        for step in steps
+    ]
+
+
+def find_cycle(needs: Mapping[str, Iterable[str]]) -> list[str]:
+    """One cycle as its keys in order, the first again at the end; empty where there is none."""
+    done: set[str] = set()
+    for root in needs:
+        path: list[str] = []
+        stack: list[tuple[str, list[str]]] = [(root, list(needs[root]))] if root not in done else []
+        while stack:
+            key, rest = stack[-1]
+            if not path or path[-1] != key:
+                path.append(key)
+            if not rest:
+                stack.pop()
+                path.pop()
+                done.add(key)
+                continue
+            after = rest.pop()
+            if after in path:
+                return [*path[path.index(after) :], after]
+            if after not in done:
+                stack.append((after, list(needs[after])))
+    return []
+
+
+def _call_problems(step: StepInput, here: str) -> list[tuple[str, str]]:
+    try:
+        tool = registry.get(step.tool)
+    except UnknownTool as error:
+        return [(f"{here}.tool", error.message)]
+    if not tool.offered:
+        return [(f"{here}.tool", f"{step.tool} is the engine's own tool: a plan cannot name it.")]
+    if len(canonical_json(step.arguments)) > MAX_ARGUMENTS_BYTES:
+        return [(f"{here}.arguments", f"Must be at most {MAX_ARGUMENTS_BYTES // 1024} KiB.")]
+    try:
+        registry.validate(tool, step.arguments)
+    except InvalidArguments as error:
+        return [(f"{here}.{error.field}", _bounded(error.message))]
+    except ToolError as error:
+        return [(f"{here}.arguments", _bounded(error.message))]
+    return []
+
+
+def _bounded(message: str) -> str:
+    """A schema's message quotes the value that it refuses."""
+    return message if len(message) <= 300 else f"{message[:297]}…"
+
+
+def _goal_or_steps(given: JobInput) -> None:
+    if given.goal is None and given.steps is None:
+        raise InvalidInput("Give a goal or steps.", field="goal")
+    if given.goal is not None and given.steps is not None:
+        raise InvalidInput("Give a goal or steps, not both.", field="steps")
+    if given.goal is not None and not given.goal.strip():
+        raise InvalidInput("Must not be empty.", field="goal")
+    if given.goal is not None and given.title is not None:
+        raise InvalidInput("Only a plan has a title.", field="title")
+
+
+def _goal(given: JobInput) -> str:
+    if given.goal is not None:
+        return given.goal.strip()
+    count = len(given.steps or ())
+    return (given.title or "").strip() or f"Plan of {count} step{'s' if count != 1 else ''}"
+
+
+def _agent(given: JobInput) -> Agent | None:
+    if given.agent is None and given.steps is not None:
+        return None
+    name = DEFAULT_AGENT if given.agent is None else given.agent
+    agent = usable_agents().filter(name=name).first()
+    if agent is None:
+        raise UnknownAgent(f"There is no enabled agent {name!r}.", field="agent")
+    return agent
+
+
+def _repository(given: JobInput, user: User) -> Repository | None:
+    if given.repository is None:
+        return None
+    repository = visible_repositories(user).filter(name=given.repository).first()
+    if repository is None:
+        raise UnknownRepository(f"There is no repository {given.repository!r} that you may use.", field="repository")
+    return repository
+
+
+def _earlier(user: User, key: str, digest: str) -> Job | None:
+    job = Job.objects.select_related("agent", "repository", "owner").filter(owner=user, idempotency_key=key).first()
+    if job is not None and job.request_sha256 != digest:
+        raise IdempotencyConflict("This Idempotency-Key was used with another body.", job=str(job.pk))
+    return job
+
+
+def _constraint(error: IntegrityError) -> str | None:
+    return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)

@@ -1,0 +1,99 @@
+"""Celery tasks: a line each. A message carries ids and a fencing number; the row is the truth."""
+
+import logging
+import threading
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from celery import Task, shared_task
+from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+from django.db import Error
+from django.utils import timezone
+
+from agents.engine import answers, dispatch
+from agents.engine.dispatch import PROBE, RUN
+from agents.engine.execute import Delivery, execute
+from agents.engine.leases import leases
+from agents.models import Job
+from agents.states import JOB_DONE
+from agents.workers import Registration
+from tools import workspaces
+from tools.sandbox.harden import protect_process
+
+log = logging.getLogger(__name__)
+
+WORKSPACE_KEPT_DAYS = 7
+
+
+def _delivery(task: Task) -> Delivery:
+    info = task.request.delivery_info or {}
+    return Delivery(
+        queue=str(info.get("routing_key") or ""),
+        worker=str(task.request.hostname or ""),
+        task_id=str(task.request.id or ""),
+    )
+
+
+@shared_task(name=RUN, bind=True, acks_late=True, ignore_result=True)
+def run_step(self: Task, step_id: str, fence: int) -> None:
+    """Runs one attempt of one step. A duplicate delivery loses the claim and returns."""
+    if _draining.is_set():
+        _unhandled.add((UUID(step_id), fence))
+        return
+    execute(UUID(step_id), fence, _delivery(self))
+
+
+@shared_task(name=PROBE, bind=True, acks_late=True, ignore_result=True)
+def probe_step(self: Task, step_id: str, fence: int) -> None:
+    """Finds out whether a lost attempt of a ONCE step happened."""
+    if _draining.is_set():
+        _unhandled.add((UUID(step_id), fence))
+        return
+    answers.probe(UUID(step_id), fence, worker=_delivery(self).worker)
+
+
+@shared_task(name="agents.clean_workspaces", ignore_result=True)
+def clean_workspaces() -> None:
+    """Removes the workspaces of jobs that ended a week ago."""
+    limit = timezone.now() - timedelta(days=WORKSPACE_KEPT_DAYS)
+    for job_id in Job.objects.filter(state__in=JOB_DONE, finished_at__lt=limit).values_list("pk", flat=True):
+        workspaces.remove(str(job_id))
+
+
+@worker_ready.connect
+def _worker_ready(sender: Any, **_: Any) -> None:
+    """Only in a worker process, once it consumes."""
+    protect_process()
+    registration = Registration(name=str(sender.hostname))
+    leases.on_beat(registration.beat)  # writes the row; a database that is away now may be back then
+    _registrations.append(registration)
+
+
+@worker_shutting_down.connect
+def _worker_shutting_down(**_: Any) -> None:
+    """In the signal's handler: from here on no step begins. What was consumed and has not begun is handed back."""
+    # Imported here: a worker has it, and nobody else should load the worker's code to know the tasks.
+    from celery.worker import state
+
+    _draining.set()
+    for request in list(state.reserved_requests - state.active_requests):
+        if request.name in (RUN, PROBE):
+            step_id, fence = request.args
+            _unhandled.add((UUID(step_id), fence))
+
+
+@worker_shutdown.connect
+def _worker_shutdown(**_: Any) -> None:
+    """Steps that ran have ended."""
+    try:
+        dispatch.hand_back(_unhandled)
+        for registration in _registrations:
+            registration.leave()
+    except Error as error:
+        log.warning("worker.leave_failed", extra={"error": type(error).__name__})
+
+
+_registrations: list[Registration] = []
+_draining = threading.Event()
+_unhandled: set[tuple[UUID, int]] = set()

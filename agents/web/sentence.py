@@ -1,0 +1,103 @@
+"""A job's state in one sentence: what it does, or for whom it waits."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from agents.models import Job, Step
+from agents.states import JobState, StepState
+from agents.web.labels import describe
+from agents.web.words import count, duration, first_line, readable, rough
+from approvals.models import ApprovalRequest
+
+THINK = "llm.think"
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """text; tone is the state that colours it; href, where the reader can go on."""
+
+    text: str
+    tone: str
+    href: str = ""
+
+
+def sentence(
+    job: Job,
+    steps: Sequence[Step],
+    requests: Mapping[str, Sequence[ApprovalRequest]],
+    now: datetime,
+    *,
+    openable: Collection[UUID] = (),
+) -> Sentence:
+    """`steps` in order, `requests` by step id (text); openable: the requests that the reader may open."""
+    if job.done:
+        return _ended(job, steps)
+    if job.cancel_requested:
+        running = [step for step in steps if step.state == StepState.RUNNING]
+        return Sentence(f"Is being cancelled: {count(len(running), 'step')} still to stop.", "cancelled")
+    by_state: dict[str, list[Step]] = {}
+    for step in steps:
+        by_state.setdefault(step.state, []).append(step)
+    waiting = by_state.get(StepState.WAITING_APPROVAL, [])
+    if by_state.get(StepState.RUNNING):
+        more = f"; {count(len(waiting), 'step waits', 'steps wait')} for people" if waiting else ""
+        return Sentence(_running(by_state[StepState.RUNNING], now) + more + ".", "running")
+    if waiting:
+        return _waiting(waiting, requests, now, openable)
+    if by_state.get(StepState.IN_DOUBT):
+        step = by_state[StepState.IN_DOUBT][0]
+        return Sentence(f"{step.tool} was lost while it ran: it may have happened or not.", "in_doubt")
+    if by_state.get(StepState.READY):
+        step = by_state[StepState.READY][0]
+        return Sentence(f"Prepares the preview of {step.tool} for the approvers.", "running")
+    if by_state.get(StepState.QUEUED):
+        return _queued(by_state[StepState.QUEUED], now)
+    return Sentence("Waits for its first step.", "queued")
+
+
+def _running(steps: Sequence[Step], now: datetime) -> str:
+    step = steps[0]
+    since = f" for {rough(now - step.started_at)}" if step.started_at else ""
+    more = f" and {count(len(steps) - 1, 'more step')}" if len(steps) > 1 else ""
+    again = f", attempt {step.attempt}" if step.attempt > 1 else ""
+    if step.tool == THINK:
+        return f"The model thinks{since}{again}{more}"
+    return f"Runs {step.tool}{more} on worker {step.claimed_by or step.queue}{since}{again}"
+
+
+def _waiting(
+    steps: Sequence[Step],
+    requests: Mapping[str, Sequence[ApprovalRequest]],
+    now: datetime,
+    openable: Collection[UUID],
+) -> Sentence:
+    step = steps[0]
+    request = next((one for one in requests.get(str(step.pk), []) if one.state == "pending"), None)
+    more = f" (and {count(len(steps) - 1, 'more')})" if len(steps) > 1 else ""
+    if request is None:
+        return Sentence(f"Waits for people: {describe(step)}{more}.", "waiting")
+    who = request.approvers.name if request.approvers else "an answer"
+    what = first_line(readable(request.title), 140)
+    waited = rough(now - request.created_at)
+    href = request.get_absolute_url() if request.pk in openable else ""
+    return Sentence(f"Waits {waited} for {who}: {what}{more}", "waiting", href)
+
+
+def _queued(steps: Sequence[Step], now: datetime) -> Sentence:
+    later = [step for step in steps if step.not_before is not None and step.not_before > now]
+    step = steps[0]
+    if len(later) == len(steps) and step.not_before is not None:
+        return Sentence(
+            f"Tries {step.tool} again in {rough(step.not_before - now)}: {first_line(readable(step.error))}", "queued"
+        )
+    since = f" for {rough(now - step.ready_at)}" if step.ready_at else ""
+    return Sentence(f"Waits{since} for a worker on queue {step.queue}: {step.tool}.", "queued")
+
+
+def _ended(job: Job, steps: Sequence[Step]) -> Sentence:
+    took = f" after {duration(job.finished_at - (job.started_at or job.created_at))}" if job.finished_at else ""
+    done = count(sum(step.state == StepState.SUCCEEDED for step in steps), "step succeeded", "steps succeeded")
+    verb = {JobState.SUCCEEDED: "Succeeded", JobState.FAILED: "Failed", JobState.CANCELLED: "Was cancelled"}
+    return Sentence(f"{verb[JobState(job.state)]}{took}; {done} of {len(steps)}.", job.state)

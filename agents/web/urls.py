@@ -1,0 +1,31 @@
+"""URLs of the pages."""
+
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import path
+
+from agents.web import views
+from agents.web.signin import SignInForm
+from agents.web.stream import stream
+
+app_name = "web"
+
+urlpatterns = [
+    path("", views.dashboard, name="dashboard"),
+    path("overview/", views.dashboard_part, name="overview"),
+    path(
+        "accounts/login/",
+        LoginView.as_view(
+            template_name="accounts/login.html", authentication_form=SignInForm, redirect_authenticated_user=True
+        ),
+        name="login",
+    ),
+    path("accounts/logout/", LogoutView.as_view(), name="logout"),
+    path("jobs/", views.jobs, name="jobs"),
+    path("jobs/new/", views.new_job, name="new-job"),
+    path("jobs/<uuid:job_id>/", views.job, name="job"),
+    path("jobs/<uuid:job_id>/fragment", views.fragment, name="fragment"),
+    path("jobs/<uuid:job_id>/stream", stream, name="stream"),
+    path("jobs/<uuid:job_id>/log.txt", views.raw_log, name="raw-log"),
+    path("jobs/<uuid:job_id>/cancel", views.cancel, name="cancel"),
+    path("jobs/<uuid:job_id>/steps/<str:key>/settle", views.settle, name="settle"),
+]

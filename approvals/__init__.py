@@ -1,0 +1,1 @@
+"""Policies and approvals: may this exact call run, and who says so."""

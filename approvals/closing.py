@@ -1,0 +1,80 @@
+"""The one function that ends a request."""
+
+from datetime import datetime
+from uuid import UUID
+
+from approvals import hooks
+from approvals.errors import AlreadyDecided, NotFound
+from approvals.models import ApprovalRequest, Notification
+from audit.actor import Actor, Target
+from audit.append import record
+from audit.kinds import Event
+
+State = ApprovalRequest.State
+# Ends that people or the clock bring about; whoever waits is told. The others come from whoever waits.
+DECIDED = frozenset({State.APPROVED, State.DENIED, State.EXPIRED})
+
+
+def target(request_id: UUID) -> Target:
+    return Target(type="approval", id=str(request_id))
+
+
+def locked(request_id: UUID | str) -> ApprovalRequest:
+    """The request, locked until the transaction ends. Raises NotFound."""
+    try:
+        key = UUID(str(request_id))
+    except ValueError:
+        raise NotFound("There is no such request.") from None
+    found = (
+        ApprovalRequest.objects.select_for_update(of=("self",))
+        .select_related("approvers", "requester", "policy_version__policy")
+        .filter(pk=key)
+        .first()
+    )
+    if found is None:
+        raise NotFound("There is no such request.")
+    return found
+
+
+def close(
+    request: ApprovalRequest,
+    state: State,
+    *,
+    actor: Actor,
+    now: datetime,
+    answer: str = "",
+    was: State = State.PENDING,
+) -> ApprovalRequest:
+    """Moves the request from `was` to `state`, exactly once, inside the caller's transaction.
+
+    Raises:
+        AlreadyDecided: it is not in `was` any more; nothing is written.
+    """
+    won = ApprovalRequest.objects.filter(pk=request.pk, state=was).update(
+        state=state, decided_at=now, **({"answer": answer} if answer else {})
+    )
+    if not won:
+        current = ApprovalRequest.objects.values_list("state", flat=True).get(pk=request.pk)
+        raise AlreadyDecided(f"This request is {current} already.", state=current)
+    request.state, request.decided_at = state, now
+    request.answer = answer or request.answer
+    Notification.objects.filter(request=request, state=Notification.State.QUEUED).update(
+        state=Notification.State.DROPPED
+    )
+    record(
+        Event.APPROVAL_CLOSED,
+        actor=actor,
+        target=target(request.pk),
+        outcome=str(state),
+        context={
+            "kind": str(request.kind),
+            "subject": f"{request.subject_type}:{request.subject_id}",
+            "parent": request.parent_id,
+            "digest": request.digest,
+            "quorum": request.quorum,
+        },
+        payload={"answer": answer} if answer else None,
+    )
+    if state in DECIDED:
+        hooks.decided(request)
+    return request

@@ -1,0 +1,88 @@
+"""The policy of a new server: work inside the job's own workspace is free, what leaves it asks people."""
+
+from django.contrib.auth.models import Group
+from django.db import transaction
+from django.utils import timezone
+
+from approvals.models import Policy, PolicyRule, PolicyVersion
+from approvals.policy import versions
+
+NAME = "default"
+ALLOW, ASK = PolicyRule.Effect.ALLOW, PolicyRule.Effect.ASK
+DAY_S = 86_400
+
+# (name, tools, condition, effect, reason); what no rule matches is denied
+RULES: list[tuple[str, list[str], str, str, str]] = [
+    ("model-turns", ["llm.*"], "", ALLOW, "The model's turns are bounded by the job's limits."),
+    ("workspace", ["workspace.*"], "", ALLOW, "The workspace is the job's own."),
+    ("files", ["files.*"], "", ALLOW, "Files of the job's own workspace."),
+    ("questions", ["human.*"], "", ALLOW, "Asking a person changes nothing."),
+    (
+        "git-reading",
+        ["git.status", "git.diff", "git.fetch", "git.log", "git.show"],
+        "",
+        ALLOW,
+        "Reading changes nothing outside.",
+    ),
+    (
+        "git-local",
+        ["git.branch", "git.checkout", "git.add", "git.commit"],
+        "",
+        ALLOW,
+        "Commits stay in the workspace until they are pushed.",
+    ),
+    (
+        "git-push",
+        ["git.push"],
+        "",
+        ASK,
+        "A push leaves this server: others build on it.",
+    ),
+    ("git-tag", ["git.tag"], "", ASK, "A tag is a promise to others."),
+    ("git-merge-abort", ["git.merge"], "has(call.args.abort) && call.args.abort", ALLOW, "It takes back a merge."),
+    ("git-merge", ["git.merge"], "", ASK, "A merge joins histories, often into the default branch."),
+    (
+        "shell-high-risk",
+        ["shell.*"],
+        "call.risk == 'high'",
+        ASK,
+        "This command looks dangerous, or cannot be told from one that is.",
+    ),
+    (
+        "shell",
+        ["shell.*"],
+        "call.risk in ['low', 'medium']",
+        ALLOW,
+        "Commands run in a sandbox, without network, in the job's own workspace.",
+    ),
+]
+
+
+@transaction.atomic
+def ensure_policies(approvers: Group) -> PolicyVersion | None:
+    """Publishes the default policy, which asks `approvers`, where the server has no policy at all.
+
+    Gives the version that it published, or None where there was a policy before.
+
+    Raises:
+        InvalidPolicy: the group has no active member.
+    """
+    if Policy.objects.exists():
+        return None
+    policy = Policy.objects.create(name=NAME, description="What a new server starts with. Make a draft to change it.")
+    draft = versions.new_draft(policy, by=None)
+    PolicyRule.objects.bulk_create(
+        PolicyRule(
+            version=draft,
+            order=place * 10,
+            name=name,
+            tools=tools,
+            condition=condition,
+            effect=effect,
+            reason=reason,
+            approvers=approvers if effect == ASK else None,
+            expires_s=DAY_S,
+        )
+        for place, (name, tools, condition, effect, reason) in enumerate(RULES, start=1)
+    )
+    return versions.publish(draft.pk, by=None, now=timezone.now())

@@ -1,0 +1,130 @@
+"""Errors of the approvals app.
+
+ApprovalsError
+├── PolicyError
+│   ├── InvalidPolicy        a version cannot be published; `problems` names each rule and what is wrong with it
+│   ├── InvalidCondition     a condition is not CEL that gives true or false; `line` and `column` say where
+│   ├── ConditionFailed      a condition met a value that it cannot work with: the rule fails closed
+│   └── NotADraft            published and retired versions never change
+├── DecisionError
+│   ├── NotFound             there is no such request
+│   ├── NotEligible          this person may not decide this request
+│   ├── AlreadyDecided       the request is closed; `state` says how
+│   ├── AlreadyVoted         this person has voted on it
+│   ├── RequestExpired       nobody answered in time
+│   ├── InvalidVerdict       not a verdict for this kind of request
+│   ├── ReasonMissing        a denial needs a reason, an answer needs words
+│   └── InvalidReason        too long, or not text that can be stored
+├── LinkError
+│   ├── LinkUnknown          no such link
+│   └── LinkExpired          the link's time is over
+└── ChannelError             a message was not taken; `permanent` says that trying again will not help
+"""
+
+from collections.abc import Sequence
+
+
+class ApprovalsError(Exception):
+    """Base of every error of this app. `code` is stable and stands in rows, logs and answers."""
+
+    code = "approvals_error"
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class PolicyError(ApprovalsError):
+    code = "policy_error"
+
+
+class InvalidPolicy(PolicyError):
+    """`problems` are (rule name, message) pairs; the name is "" for the version as a whole."""
+
+    code = "invalid_policy"
+
+    def __init__(self, message: str, *, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class InvalidCondition(PolicyError):
+    """`line` and `column` count from 1."""
+
+    code = "invalid_condition"
+
+    def __init__(self, message: str, *, line: int = 1, column: int = 1) -> None:
+        super().__init__(f"line {line}, column {column}: {message}")
+        self.line = line
+        self.column = column
+
+
+class ConditionFailed(PolicyError):
+    code = "condition_failed"
+
+
+class NotADraft(PolicyError):
+    code = "not_a_draft"
+
+
+class DecisionError(ApprovalsError):
+    code = "decision_error"
+
+
+class NotFound(DecisionError):
+    code = "not_found"
+
+
+class NotEligible(DecisionError):
+    code = "not_eligible"
+
+
+class AlreadyDecided(DecisionError):
+    code = "already_decided"
+
+    def __init__(self, message: str, *, state: str) -> None:
+        super().__init__(message, state=state)
+        self.state = state
+
+
+class AlreadyVoted(DecisionError):
+    code = "already_voted"
+
+
+class RequestExpired(DecisionError):
+    code = "request_expired"
+
+
+class InvalidVerdict(DecisionError):
+    code = "invalid_verdict"
+
+
+class ReasonMissing(DecisionError):
+    code = "reason_missing"
+
+
+class InvalidReason(DecisionError):
+    code = "invalid_reason"
+
+
+class LinkError(ApprovalsError):
+    code = "link_error"
+
+
+class LinkUnknown(LinkError):
+    code = "link_unknown"
+
+
+class LinkExpired(LinkError):
+    code = "link_expired"
+
+
+class ChannelError(ApprovalsError):
+    """The message was not taken by the mail server or by Slack."""
+
+    code = "channel_error"
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent

@@ -1,0 +1,123 @@
+"""Conditions of rules: CEL (Common Expression Language) over `call` and `job`, compiled once.
+
+CEL has no loops without end, no side effects and no access to anything but its variables.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import cel
+
+from approvals.errors import ConditionFailed, InvalidCondition
+
+LENGTH_MAX = 2000
+# What a condition sees; `PolicyInput.variables` gives exactly these.
+FIELDS = {
+    "call": frozenset({"tool", "args", "effect", "queue", "risk"}),
+    "job": frozenset({"id", "agent", "owner", "groups", "repository", "branch", "labels", "kind"}),
+}
+FUNCTIONS = frozenset(
+    {"size", "contains", "startsWith", "endsWith", "matches", "type", "duration", "timestamp"}
+    | {"string", "int", "uint", "double", "bytes"}
+)
+_WHERE = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
+# Names that macros bind: list.exists(NAME, …)
+_BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne|filter|map)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_STRING = re.compile(r"""[rRbB]{0,2}(?:'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")""", re.DOTALL)
+_FIELD = re.compile(r"(?<![\w.])(call|job)\s*\.\s*([A-Za-z_]\w*)")
+_NAME = r"(?<![\w.]){}(?!\w)"
+
+Scope = cel.Context
+
+
+def check(source: str) -> None:
+    """Refuses what could never be evaluated: syntax, unknown names, unknown functions. Empty means always.
+
+    Raises:
+        InvalidCondition: with the line and the column of the first fault.
+    """
+    if not source.strip():
+        return
+    if len(source) > LENGTH_MAX:
+        raise InvalidCondition(f"A condition has at most {LENGTH_MAX} characters.")
+    program = _program(source)
+    code = _STRING.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), source)
+    bound = set(_BOUND.findall(code))
+    for name in program.variables():
+        if name not in FIELDS and name not in bound and name.isidentifier():
+            raise _at(code, _NAME.format(re.escape(name)), f"Unknown name {name!r}: a condition sees call and job.")
+    for name in program.functions():
+        if name.isidentifier() and not name.startswith("_") and name not in FUNCTIONS:
+            raise _at(
+                code, _NAME.format(re.escape(name)).replace(r"(?<![\w.])", r"(?<!\w)"), f"Unknown function {name!r}."
+            )
+    for found in _FIELD.finditer(code):
+        root, field = found.groups()
+        if root not in bound and field not in FIELDS[root]:
+            known = ", ".join(sorted(FIELDS[root]))
+            raise InvalidCondition(f"{root} has no {field!r}; it has {known}.", **_position(code, found.start()))
+
+
+def scope(variables: Mapping[str, Any]) -> Scope:
+    """The variables, converted once for all conditions of one evaluation. Raises ConditionFailed."""
+    try:
+        return cel.Context(variables=dict(variables))
+    except BaseException as error:
+        raise _failed(error) from None
+
+
+def holds(source: str, variables: Scope) -> bool:
+    """Is the condition true? An empty one always is.
+
+    Raises:
+        ConditionFailed: it does not compile, met a missing or unfitting value, or gave neither true nor false.
+    """
+    if not source.strip():
+        return True
+    try:
+        value = _program(source).execute(variables)
+    except InvalidCondition as error:
+        raise ConditionFailed(error.message) from None
+    except BaseException as error:
+        raise _failed(error) from None
+    if not isinstance(value, bool):
+        raise ConditionFailed(f"It gives {type(value).__name__}, not true or false.")
+    return value
+
+
+@lru_cache(maxsize=1024)
+def _program(source: str) -> cel.Program:
+    try:
+        return cel.compile(source)
+    except BaseException as error:
+        _let_through(error)
+        found = _WHERE.search(str(error))
+        if found is None:
+            raise InvalidCondition(str(error)[:300]) from None
+        line, column, message = found.groups()
+        raise InvalidCondition(message[:300], line=int(line), column=int(column)) from None
+
+
+def _failed(error: BaseException) -> ConditionFailed:
+    _let_through(error)
+    if isinstance(error, KeyError):
+        return ConditionFailed(f"There is no {error}.")
+    return ConditionFailed(str(error)[:300] or type(error).__name__)
+
+
+def _let_through(error: BaseException) -> None:
+    """A panic of the extension is a BaseException too, and must not get past a policy."""
+    if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+        raise error
+
+
+def _position(code: str, offset: int) -> dict[str, int]:
+    before = code[:offset]
+    return {"line": before.count("\n") + 1, "column": offset - (before.rfind("\n") + 1) + 1}
+
+
+def _at(code: str, pattern: str, message: str) -> InvalidCondition:
+    found = re.search(pattern, code)
+    return InvalidCondition(message, **_position(code, found.start() if found else 0))

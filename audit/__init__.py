@@ -1,0 +1,1 @@
+"""The signed, append-only log. The lowest layer: it knows the others by type and id text alone."""

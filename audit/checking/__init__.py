@@ -1,0 +1,1 @@
+"""The parts of `audit.verify`: what each looks at stands in its module."""

@@ -1,0 +1,138 @@
+"""Is what holds the log in place still there? Triggers, functions, columns; and rows that belong nowhere."""
+
+from uuid import UUID
+
+from django.db import connection
+
+from audit.checking.findings import Report
+from audit.schema import FUNCTIONS, PROJECTED, TABLES, TRIGGERS, Trigger
+
+_TRIGGERS = """
+SELECT c.relname, t.tgname, t.tgenabled, t.tgtype, p.proname, t.tgqual IS NULL AND t.tgattr = ''::int2vector
+  FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+  WHERE c.oid = ANY(%s::text[]::regclass[]) AND NOT t.tgisinternal
+"""
+_FUNCTIONS = """
+SELECT p.proname, p.prosrc, p.prosecdef
+  FROM pg_proc p JOIN pg_class c ON c.oid = 'audit_event'::regclass AND c.relnamespace = p.pronamespace
+  WHERE p.proname = ANY(%s)
+"""
+_COLUMNS = """
+SELECT attname FROM pg_attribute
+  WHERE attrelid = 'audit_event'::regclass AND attgenerated = 's' AND NOT attisdropped
+"""
+_HIDING = """
+SELECT c.relname, c.relrowsecurity, c.relhasrules
+  FROM pg_class c WHERE c.oid = ANY(%s::text[]::regclass[]) AND (c.relrowsecurity OR c.relhasrules)
+"""
+_UNSEQUENCED = """
+SELECT e.id, e.event FROM audit_event e
+  WHERE NOT EXISTS (SELECT FROM audit_leaf l WHERE l.event_id = e.id)
+    AND NOT EXISTS (SELECT FROM audit_pending p WHERE p.event_id = e.id)
+  ORDER BY e.id LIMIT 1000
+"""
+_WAITING_FOR_NOTHING = """
+SELECT p.event_id, l.index FROM audit_pending p
+  LEFT JOIN audit_event e ON e.id = p.event_id LEFT JOIN audit_leaf l ON l.event_id = p.event_id
+  WHERE e.id IS NULL OR l.index IS NOT NULL LIMIT 1000
+"""
+_TWICE = "SELECT event_id, max(index) FROM audit_leaf GROUP BY event_id HAVING count(*) > 1 LIMIT 1000"
+_CHAIN_BROKEN = """
+SELECT e.id, e.event, l.index, e.prev FROM audit_event e
+  LEFT JOIN audit_event p ON p.id = e.prev LEFT JOIN audit_leaf l ON l.event_id = e.id
+  WHERE e.prev IS NOT NULL AND p.id IS NULL LIMIT 1000
+"""
+_CHAIN_TURNED = """
+SELECT e.id, e.event, l.index, e.prev FROM audit_leaf l JOIN audit_event e ON e.id = l.event_id
+  JOIN audit_leaf p ON p.event_id = e.prev WHERE p.index >= l.index LIMIT 1000
+"""
+_LONE_PAYLOADS = """
+SELECT p.event_id, p.slot FROM audit_payload p LEFT JOIN audit_event e ON e.id = p.event_id
+  WHERE e.id IS NULL LIMIT 1000
+"""
+
+# pg_trigger.tgtype, from PostgreSQL's catalog/pg_trigger.h
+_BITS = {"BEFORE": 2, "AFTER": 0, "INSERT": 4, "DELETE": 8, "UPDATE": 16, "TRUNCATE": 32, "OR": 0}
+
+
+def check_guards(report: Report) -> None:
+    """Triggers, functions and columns are as `audit.schema` made them, and nothing was added beside them."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TRIGGERS, (list(TABLES),))
+        found = {(table, name): rest for table, name, *rest in cursor.fetchall()}
+        cursor.execute(_FUNCTIONS, (list(FUNCTIONS),))
+        functions = {name: (source, definer) for name, source, definer in cursor.fetchall()}
+        cursor.execute(_COLUMNS)
+        generated = {name for (name,) in cursor.fetchall()}
+        cursor.execute(_HIDING, (list(TABLES),))
+        hiding = cursor.fetchall()
+    for trigger in TRIGGERS:
+        _check_trigger(report, trigger, found.pop((trigger.table, trigger.name), None))
+    for table, name in sorted(found):
+        report.add("trigger_added", f"A trigger {name} was added to {table}.")
+    for name, function in FUNCTIONS.items():
+        if functions.get(name) != (function.body, True):
+            report.add("function_changed", f"The database function {name} is missing or was changed.")
+    for name in sorted(set(PROJECTED) - generated):
+        report.add("column_changed", f"The column {name} of audit_event is not generated from the body any more.")
+    for table, _, rules in hiding:
+        report.add("rows_hidden", f"{'A rule' if rules else 'Row security'} was put on {table}.")
+
+
+def _check_trigger(report: Report, trigger: Trigger, found: list[object] | None) -> None:
+    if found is None:
+        report.add("trigger_missing", f"The trigger {trigger.name} of {trigger.table} is gone.")
+        return
+    enabled, kind, function, unconditional = found
+    if enabled != "A":
+        report.add("trigger_disabled", f"The trigger {trigger.name} of {trigger.table} is not always enabled.")
+    expected = sum(_BITS[word] for word in trigger.when.split()) + (1 if trigger.each == "ROW" else 0)
+    if (kind, function, unconditional) != (expected, trigger.function, True):
+        report.add("trigger_changed", f"The trigger {trigger.name} of {trigger.table} was changed.")
+
+
+def check_rows(report: Report) -> None:
+    """Every record has one place or waits for one, and every record that another one followed is still there."""
+    for identifier, event in _all(_UNSEQUENCED):
+        report.add(
+            "record_unsequenced",
+            "The record has no place in the log and does not wait for one: it was taken out of the queue, or written "
+            "past the triggers.",
+            record=identifier,
+            event=event,
+        )
+    for identifier, index in _all(_WAITING_FOR_NOTHING):
+        message = (
+            "The record was deleted before it had its place in the log."
+            if index is None
+            else "The record is in the log and was put into the queue again."
+        )
+        report.add("queue_changed", message, record=identifier, index=index)
+    for identifier, index in _all(_TWICE):
+        report.add("record_repeated", "The record stands in the log more than once.", record=identifier, index=index)
+    for identifier, event, index, prev in _all(_CHAIN_BROKEN):
+        report.add(
+            "record_gone",
+            f"The record {prev} was deleted: {event} followed it on its connection.",
+            record=UUID(str(prev)),
+            index=None,
+        )
+        report.add(
+            "chain_broken", f"The record before it, {prev}, is gone.", record=identifier, event=event, index=index
+        )
+    for identifier, event, index, prev in _all(_CHAIN_TURNED):
+        report.add(
+            "chain_turned",
+            f"The record stands before {prev}, which it followed: leaves were reordered.",
+            record=identifier,
+            event=event,
+            index=index,
+        )
+    for identifier, slot in _all(_LONE_PAYLOADS):
+        report.add("payload_added", f"The payload {slot} belongs to no record.", record=identifier)
+
+
+def _all(query: str) -> list[tuple]:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchall()

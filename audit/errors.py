@@ -1,0 +1,63 @@
+"""AuditError
+├── InvalidRecord        what record() was given cannot stand in the log
+│   └── NotCanonical     a value has no canonical JSON form
+├── OutsideTransaction   record() was called outside atomic()
+├── NotWritten           the database took a record without keeping it
+├── HeadMoved            another sequencer was first; nothing was written
+├── SignerRefused        the log was rolled back or forked against what the signer remembers
+├── KeyMissing           a key file is missing
+├── KeyUnsafe            a key file is malformed, or others may read it
+├── InvalidNote          a signed note or checkpoint is malformed, or no trusted key signed it
+├── InvalidProof         an inclusion or consistency proof does not hold
+└── CannotVerify         the check could not run
+"""
+
+
+class AuditError(Exception):
+    """Base of the audit app's errors; `code` is stable."""
+
+    code = "audit_error"
+
+
+class InvalidRecord(AuditError, ValueError):
+    code = "invalid_record"
+
+
+class NotCanonical(InvalidRecord):
+    code = "not_canonical"
+
+
+class OutsideTransaction(AuditError):
+    code = "outside_transaction"
+
+
+class NotWritten(AuditError):
+    code = "not_written"
+
+
+class HeadMoved(AuditError):
+    code = "head_moved"
+
+
+class SignerRefused(AuditError):
+    code = "signer_refused"
+
+
+class KeyMissing(AuditError):
+    code = "key_missing"
+
+
+class KeyUnsafe(AuditError):
+    code = "key_unsafe"
+
+
+class InvalidNote(AuditError):
+    code = "invalid_note"
+
+
+class InvalidProof(AuditError):
+    code = "invalid_proof"
+
+
+class CannotVerify(AuditError):
+    code = "cannot_verify"

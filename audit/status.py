@@ -1,0 +1,67 @@
+"""How the log is doing, from a few cheap queries. Whether it is whole is `audit.verify`'s question."""
+
+import base64
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connection
+
+STALE_AFTER_S = 180  # three heartbeats
+PENDING_AFTER_S = 30
+
+_STATUS = """
+SELECT h.size, (SELECT count(*) FROM audit_pending),
+       (SELECT min(e.created_at) FROM audit_pending p JOIN audit_event e ON e.id = p.event_id),
+       c.size, c.created_at, c.root
+  FROM audit_head h
+  LEFT JOIN (SELECT size, created_at, root FROM audit_checkpoint ORDER BY id DESC LIMIT 1) c ON true
+"""
+
+
+def status(now: datetime | None = None) -> dict[str, Any]:
+    """size: records in the log; pending: committed records that wait for their place; checkpoint_size, checkpoint_at,
+    root (base64): the latest signed checkpoint, None before the first; healthy; message: one line for people.
+
+    Values are JSON, times ISO 8601 text in UTC.
+    """
+    now = now or datetime.now(UTC)
+    with connection.cursor() as cursor:
+        cursor.execute(_STATUS)
+        size, pending, waiting_since, checkpoint_size, checkpoint_at, root = cursor.fetchone()
+    healthy, message = _judge(now, size, pending, waiting_since, checkpoint_size, checkpoint_at)
+    return {
+        "size": size,
+        "pending": pending,
+        "checkpoint_size": checkpoint_size,
+        "checkpoint_at": checkpoint_at and checkpoint_at.isoformat(),
+        "root": root and base64.b64encode(root).decode(),
+        "healthy": healthy,
+        "message": message,
+    }
+
+
+def _judge(
+    now: datetime,
+    size: int,
+    pending: int,
+    waiting_since: datetime | None,
+    checkpoint_size: int | None,
+    checkpoint_at: datetime | None,
+) -> tuple[bool, str]:
+    if waiting_since is not None and (waited_s := (now - waiting_since).total_seconds()) > PENDING_AFTER_S:
+        return False, f"{pending} records wait, the oldest for {_span(waited_s)}: is audit_sequencer running?"
+    if checkpoint_at is None:
+        if size or pending:
+            return False, "Nothing is signed yet: audit_sequencer has not run."
+        return True, "The log is empty."
+    age_s = (now - checkpoint_at).total_seconds()
+    if age_s > STALE_AFTER_S:
+        return False, f"The last checkpoint is {_span(age_s)} old: is audit_sequencer running?"
+    return True, f"{checkpoint_size} records signed {_span(max(age_s, 0))} ago."
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} s"

@@ -1,0 +1,76 @@
+"""System checks of the installation as a whole, run by `manage.py check` (those of production by `check --deploy`).
+
+countersign.E001  a tool's queue is served by no worker group
+countersign.E002  a queue is served by two worker groups
+countersign.E003  others may read the folder of the audit log's keys
+countersign.E004  FLOWER_URL without FLOWER_BASIC_AUTH
+countersign.W101  PUBLIC_URL is not https (deploy)
+countersign.W102  the mailbox page, which shows every mail to staff, is on (deploy)
+countersign.W103  repositories by local path are allowed (deploy)
+countersign.W104  the model is the scripted one (deploy)
+"""
+
+import stat
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+
+from tools import registry
+
+
+@register(Tags.compatibility)
+def queues(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Each tool's queue is consumed by exactly one worker group."""
+    counts = Counter(settings.QUEUES)
+    found: list[CheckMessage] = [
+        Error(
+            f"The tool {tool.name} runs on the queue {tool.queue!r}, which no group of WORKER_GROUPS serves.",
+            id="countersign.E001",
+        )
+        for tool in registry.every()
+        if tool.queue not in counts
+    ]
+    found += [
+        Error(f"The queue {queue!r} stands in {count} groups of WORKER_GROUPS.", id="countersign.E002")
+        for queue, count in counts.items()
+        if count > 1
+    ]
+    return found
+
+
+@register(Tags.security)
+def keys(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """What must stay secret is closed to others."""
+    found: list[CheckMessage] = []
+    folder = Path(settings.AUDIT_KEY_DIR)
+    if folder.is_dir() and stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        found.append(Error(f"Others may read {folder}.", hint=f"chmod 700 {folder}", id="countersign.E003"))
+    if settings.FLOWER_URL and not settings.FLOWER_BASIC_AUTH:
+        found.append(
+            Error(
+                "FLOWER_URL is set without FLOWER_BASIC_AUTH.",
+                hint="Flower without a password lets anybody on its network run tasks.",
+                id="countersign.E004",
+            )
+        )
+    return found
+
+
+@register(Tags.security, deploy=True)
+def production(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """What is right in development and wrong in production."""
+    found: list[CheckMessage] = []
+    if not settings.PUBLIC_URL.startswith("https://"):
+        found.append(
+            Warning(f"PUBLIC_URL is {settings.PUBLIC_URL}: links in mails should be https.", id="countersign.W101")
+        )
+    if settings.MAILBOX_ENABLED:
+        found.append(Warning("The development mailbox page is on.", hint="Set EMAIL_HOST.", id="countersign.W102"))
+    if settings.ALLOW_LOCAL_REPOSITORIES:
+        found.append(Warning("Repositories by local path are allowed.", id="countersign.W103"))
+    if settings.LLM_SCRIPTED:
+        found.append(Warning("The model is the scripted one, which plays the demo only.", id="countersign.W104"))
+    return found

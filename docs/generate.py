@@ -1,0 +1,406 @@
+"""Writes the pages of docs/reference that follow from the code: settings, commands, tools.
+
+    .venv/bin/python docs/generate.py           writes them
+    .venv/bin/python docs/generate.py --check   exit code 1 where a page is out of date, and says which
+
+Needs no server: nothing is read but the code.
+"""
+
+import argparse
+import ast
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ROOT / "docs" / "reference"
+NOTE = "<!-- Written by docs/generate.py from the code. Do not edit. -->\n"
+APPS = ("agents", "approvals", "audit", "config", "tools")
+READERS = {"text": "text", "boolean": "true or false", "integer": "whole number", "words": "list, comma between",
+           "database": "PostgreSQL URL"}  # fmt: skip
+
+# What each variable means. `settings_page` refuses to run where one is missing here, or is not in the code any more.
+MEANINGS: dict[str, dict[str, str]] = {
+    "Where the server is": {
+        "DJANGO_SETTINGS_MODULE": "Which settings: `config.settings.prod` in production. Without it `manage.py` and "
+        "Celery use `config.settings.dev`, and the web server `config.settings.prod`.",
+        "SECRET_KEY": "Signs sessions, and derives the key that endorses writers of the audit log. Keep it, and keep "
+        "it secret.",
+        "PUBLIC_URL": "The address in people's browsers; links in mails start with it.",
+        "ALLOWED_HOSTS": "Host names that the web server answers to.",
+        "CSRF_TRUSTED_ORIGINS": "Further origins (`https://…`) that forms may come from.",
+        "SECURE_SSL_REDIRECT": "Sends plain HTTP to HTTPS (all but `/healthz`).",
+        "SECURE_HSTS_SECONDS": "How long browsers insist on HTTPS.",
+        "LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR.",
+        "LOG_FORMAT": "`json` (a line an event) or `plain`.",
+    },
+    "Data": {
+        "DATABASE_URL": "`postgresql://user:password@host:port/name`; a socket's folder as `?host=/path`.",
+        "DATABASE_OWNER_URL": "For `bin/up` with a database of your own: the role that owns the tables and migrates, "
+        "where `DATABASE_URL` names the role that does not.",
+        "DATABASE_POOL_MAX": "Connections that one web process shares among its requests.",
+        "REDIS_URL": "Redis or Valkey: messages and wake-ups, nothing that cannot be lost.",
+        "COUNTERSIGN_DATA_DIR": "Keys, the broker's copies of repositories, checkpoints. `bin/up` may choose another "
+        "folder for root, and says so.",
+        "COUNTERSIGN_WORKSPACE_DIR": "A folder a job. The sandbox's user must be able to reach it.",
+    },
+    "The model": {
+        "OPENAI_BASE_URL": "An OpenAI-compatible endpoint.",
+        "OPENAI_API_KEY": "Its key.",
+        "LLM_MODEL": "The model's name, for agents that name none.",
+        "LLM_TIMEOUT_S": "Seconds for one answer of the model.",
+        "LLM_SCRIPTED": "Marks the model as scripted in every page. `bin/up` sets it where it starts the stand-in.",
+    },
+    "Mail and Slack": {
+        "EMAIL_HOST": "SMTP server. In development without it, mails go to the mailbox page.",
+        "EMAIL_PORT": "Its port.",
+        "EMAIL_HOST_USER": "Login, where it asks for one.",
+        "EMAIL_HOST_PASSWORD": "Password.",
+        "EMAIL_USE_TLS": "STARTTLS. On by itself for port 587.",
+        "EMAIL_USE_SSL": "TLS from the first byte. On by itself for port 465.",
+        "EMAIL_FROM": "Sender of mails.",
+        "SLACK_WEBHOOK_URL": "An incoming webhook: each request is posted there.",
+    },
+    "Repositories and sandbox": {
+        "ALLOW_LOCAL_REPOSITORIES": "Also repositories by path or `file://`. On in development, off in production.",
+        "GIT_CREDENTIALS_FILE": "Path of a file with logins for https remotes. A path, never the contents.",
+        "GIT_IDENTITY": "Author and committer of the agents' commits.",
+        "SANDBOX_TIER": "Forces `bwrap`, `ns` or `ll` instead of the best that works.",
+    },
+    "Engine": {
+        "JOBS_QUEUED_MAX": "Jobs that may be open at once; further ones are refused with 429.",
+        "STEP_LEASE_S": "Seconds without a sign of life after which a worker counts as dead.",
+        "STEP_REPUBLISH_AFTER_S": "Seconds until a message that nobody took is sent again.",
+        "COUNTERSIGN_WORKER_GROUP": "Set for each worker process: its group's name (`llm`, `shell`, `git`, "
+        "`control`), as the dashboard shows it.",
+    },
+    "Limits of the API": {
+        "API_RATE_ANONYMOUS": "Requests a minute from one address without a login; 0: no bound. Beyond it the answer is "
+        "429 with `Retry-After`.",
+        "API_RATE_USER": "The same for one signed-in user.",
+        "API_RATE_TOKEN": "The same for one token.",
+    },
+    "Audit log": {
+        "AUDIT_KEY_DIR": "The checkpoint key and the signer's memory. For the sequencer's user alone.",
+        "AUDIT_PUBLISH_DIR": "Where checkpoints are published, for copying elsewhere.",
+        "AUDIT_ORIGIN": "The log's name in its checkpoints, chosen once.",
+    },
+    "Flower": {
+        "FLOWER_URL": "Where Flower listens (`http://127.0.0.1:5555`); shown to staff under `/flower/`.",
+        "FLOWER_BASIC_AUTH": "`user:password`, the same for Flower and the web server.",
+    },
+    "Setting up and testing": {
+        "ADMIN_PASSWORD": "For `manage.py seed`: the password of a new administrator.",
+        "CHROMIUM": "For `bin/test`: the browser, where none is found on `PATH`.",
+    },
+}  # fmt: skip
+# Read from the environment, and no setting of ours.
+FOREIGN = {"PATH"}
+
+# Calls that show how the risk of a tool depends on its arguments.
+EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "files.list": [{"path": "src"}],
+    "files.read": [{"path": "README.md"}],
+    "files.search": [{"pattern": "TODO"}],
+    "files.write": [{"path": "src/money.py", "content": "x = 1\n"}, {"path": ".github/workflows/ci.yml", "content": ""}],
+    "git.add": [{"paths": ["src/money.py"]}],
+    "git.branch": [{}, {"create": "fix/rounding"}],
+    "git.checkout": [{"ref": "fix/rounding", "create": True}],
+    "git.commit": [{"message": "Round half a cent up"}],
+    "git.diff": [{}],
+    "git.fetch": [{}],
+    "git.log": [{}],
+    "git.merge": [{"ref": "fix/rounding"}, {"abort": True}],
+    "git.push": [{"branch": "fix/rounding"}, {"branch": "main"}],
+    "git.show": [{"ref": "HEAD"}],
+    "git.status": [{}],
+    "git.tag": [{"name": "v1.0.0", "message": "First"}],
+    "human.ask": [{"question": "Which branch?"}],
+    "llm.think": [{"turn": 1}],
+    "shell.exec": [
+        {"argv": ["python3", "-m", "unittest"]},
+        {"argv": ["pip", "install", "requests"]},
+        {"argv": ["rm", "-rf", "build"]},
+    ],
+    "shell.script": [{"script": "cat README.md | wc -l"}, {"script": "eval \"$(cat setup)\""}],
+    "workspace.prepare": [{"url": "https://example.org/shop.git", "branch": "main"}],
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """default: as code, or None where there is none; kind: one of READERS' values."""
+
+    name: str
+    default: str | None
+    kind: str
+    module: str
+
+
+def main() -> int:
+    """Exit code: 0 all pages are as the code says, 1 with --check one is not."""
+    parser = argparse.ArgumentParser(description="Writes docs/reference from the code.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page is out of date")
+    check = parser.parse_args().check
+    stale = []
+    for name, text in pages().items():
+        path = PAGES / name
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if not check:
+            path.write_text(text, encoding="utf-8")
+    if check and stale:
+        print(f"Out of date: {', '.join(stale)}. Run .venv/bin/python docs/generate.py.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def pages() -> dict[str, str]:
+    """File name -> text."""
+    sys.path.insert(0, str(ROOT))
+    os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings.test"
+    import django  # after the path and the settings are known
+
+    django.setup()
+    return {"settings.md": settings_page(), "commands.md": commands_page(), "tools.md": tools_page()}
+
+
+# settings
+
+
+def settings_page() -> str:
+    """Raises SystemExit where MEANINGS and the code disagree."""
+    found = variables()
+    explained = {name for group in MEANINGS.values() for name in group}
+    if missing := sorted(set(found) - explained - FOREIGN):
+        raise SystemExit(f"docs/generate.py: MEANINGS lacks {', '.join(missing)}.")
+    if gone := sorted(explained - set(found)):
+        raise SystemExit(f"docs/generate.py: nothing in the code reads {', '.join(gone)}.")
+    text = NOTE + (
+        "# Settings\n\n"
+        "Settings come from environment variables. A variable `NAME` that the table marks with † may also be given as a "
+        "file: `NAME_FILE=/run/secrets/name`; giving both is an error. The settings modules are "
+        "`config.settings.dev` (what `bin/up` runs), `config.settings.prod` and `config.settings.test`.\n\n"
+        "Beside a stack that `bin/up` started, `manage.py` takes that stack's values from `environment.json` in the data "
+        "folder, unless the shell gives others.\n"
+    )
+    for title, group in MEANINGS.items():
+        text += f"\n## {title}\n\n| Variable | Default | What it is |\n|---|---|---|\n"
+        for name, meaning in group.items():
+            ways = found[name]
+            mark = " †" if any(way.kind for way in ways) else ""
+            text += f"| `{name}`{mark} | {_defaults(ways)} | {_kind(ways)}{_cell(meaning)} |\n"
+    return text
+
+
+def variables() -> dict[str, list[Variable]]:
+    """Every environment variable that the code reads, with each place's default."""
+    found: dict[str, list[Variable]] = {}
+    for app in APPS:
+        for path in sorted((ROOT / app).rglob("*.py")):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            for one in _reads(ast.parse(path.read_text(encoding="utf-8")), module):
+                found.setdefault(one.name, []).append(one)
+    found["DJANGO_SETTINGS_MODULE"] = []
+    return found
+
+
+def _reads(tree: ast.AST, module: str) -> Iterator[Variable]:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
+            continue
+        called, first = node.func, node.args[0]
+        if (
+            not isinstance(first, ast.Constant)
+            or not isinstance(first.value, str)
+            or first.value.endswith("_FILE_FILE")
+        ):
+            continue
+        owner = ast.unparse(called.value)
+        default = ast.unparse(node.args[1]) if len(node.args) > 1 else None
+        if owner == "env" and called.attr in READERS:
+            yield Variable(name=first.value, default=default, kind=READERS[called.attr], module=module)
+        elif owner in {"os.environ", "environ"} and called.attr == "get" and not first.value.endswith("_FILE"):
+            yield Variable(name=first.value, default=default or "''", kind="", module=module)
+
+
+def _defaults(ways: list[Variable]) -> str:
+    by_module = {way.module: way for way in ways if way.module.startswith("config.settings.")}
+    base = by_module.get("config.settings.base")
+    said = [_default(base)] if base is not None else []
+    if not by_module:
+        said += sorted({_default(way) for way in ways})
+    for module, word in (("config.settings.dev", "development"), ("config.settings.prod", "production")):
+        way = by_module.get(module)
+        if way is not None and (base is None or way.default != base.default):
+            said.append(f"{_default(way)} in {word}")
+    return "; ".join(said)
+
+
+def _default(way: Variable) -> str:
+    if way.default is None:
+        return "none: must be given" if way.kind != READERS["words"] or way.module.endswith("prod") else "empty"
+    plain = way.default.strip("'\"")
+    known = {
+        "": "empty",
+        "str(BASE_DIR / '.data')": "`.data`",
+        "str(DATA_DIR / 'workspaces')": "`workspaces` in the data folder",
+        "str(DATA_DIR / 'audit-keys')": "`audit-keys` in the data folder",
+        "str(DATA_DIR / 'audit-log')": "`audit-log` in the data folder",
+        "bool(EMAIL_HOST) and EMAIL_PORT == 587": "by the port",
+        "EMAIL_PORT == 465": "by the port",
+        "development-only-not-a-secret-0123456789abcdef0123456789": "a fixed text that is no secret",
+    }
+    return (
+        known.get(way.default)
+        or known.get(plain)
+        or f"`{_cell(plain.lower() if plain in {'True', 'False'} else plain)}`"
+    )
+
+
+def _kind(ways: list[Variable]) -> str:
+    kinds = {way.kind for way in ways} - {"", READERS["text"], READERS["database"]}
+    return "".join(f"({kind}) " for kind in sorted(kinds))
+
+
+# commands
+
+
+def commands_page() -> str:
+    """Every command of our own apps, with its arguments, as argparse knows them."""
+    from django.core.management import get_commands, load_command_class
+
+    text = NOTE + (
+        "# Commands\n\n"
+        "`bin/up`, `bin/down`, `bin/test` and `bin/manage` stand in the repository's folder; each has `--help`. The "
+        "others are Django's: `bin/manage NAME`, or `.venv/bin/python manage.py NAME`. Beside a stack that `bin/up` "
+        "started they talk to that stack; with `--data-dir` set `COUNTERSIGN_DATA_DIR` to the same folder.\n\n"
+        "| | |\n|---|---|\n"
+        "| `bin/up` | Sets up `.venv`, starts everything for development. Options as `manage.py up` below. |\n"
+        "| `bin/down [--data-dir DIR]` | Stops what `bin/up --detach` started. |\n"
+        "| `bin/test` | Every check and test; `--checks` the checks alone; `PATH …` goes to pytest. |\n"
+        "| `bin/manage NAME …` | A command below, in the right environment. |\n"
+    )
+    for name, app in sorted(get_commands().items()):
+        if app not in APPS:
+            continue
+        command = load_command_class(str(app), name)
+        parser = command.create_parser("manage.py", name)
+        text += f"\n## {name}\n\n{command.help}\n" + _arguments(parser, inherited=_inherited())
+    return text
+
+
+def _inherited() -> set[str]:
+    from django.core.management.base import BaseCommand
+
+    return {action.dest for action in BaseCommand().create_parser("manage.py", "x")._actions}
+
+
+def _arguments(parser: argparse.ArgumentParser, *, inherited: set[str], prefix: str = "") -> str:
+    rows, nested = "", ""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
+            for name, sub in action.choices.items():
+                nested += f"\n`{prefix}{name}`: {helps.get(name, '')}\n"
+                nested += _arguments(sub, inherited=inherited, prefix=f"{prefix}{name} ")
+        elif action.dest not in inherited:
+            rows += f"| {_written(action)} | {_cell(_meaning(action))} |\n"
+    return (f"\n| Argument | |\n|---|---|\n{rows}" if rows else "") + nested
+
+
+def _written(action: argparse.Action) -> str:
+    names = ", ".join(action.option_strings)
+    value = ""
+    if action.nargs != 0:
+        shown = action.metavar or (
+            ("{" + ",".join(map(str, action.choices)) + "}") if action.choices else action.dest.upper()
+        )
+        value = str(shown)
+    optional = not action.option_strings and action.nargs == "?"
+    written = f"{names} {value}".strip() if names else value
+    return f"`[{written}]`" if optional else f"`{written}`"
+
+
+def _meaning(action: argparse.Action) -> str:
+    words = (action.help or "").replace("%(default)s", str(action.default))
+    required = "required" if action.option_strings and action.required else ""
+    return "; ".join(part for part in (words, required) if part)
+
+
+# tools
+
+
+def tools_page() -> str:
+    """Every registered tool. Raises SystemExit where EXAMPLES and the registry disagree."""
+    from tools import registry
+
+    tools = registry.every()
+    if {tool.name for tool in tools} != set(EXAMPLES):
+        different = sorted({tool.name for tool in tools} ^ set(EXAMPLES))
+        raise SystemExit(f"docs/generate.py: EXAMPLES and the tools differ in {', '.join(different)}.")
+    text = NOTE + (
+        "# Tools\n\n"
+        "What steps can do. Plans name tools; agents are offered those that their `tools` patterns cover. "
+        "`GET /api/v1/tools` gives the same with the whole JSON Schema of each.\n\n"
+        "- **Effect** says what a lost attempt means. `read` changed nothing; `repeatable` may run again; `once` may have "
+        "happened: it is probed, and where that cannot tell, a person says.\n"
+        "- **Risk** decides only whether people are asked (`call.risk` in a policy's condition). What contains a command "
+        "is the sandbox.\n"
+        "- **Engine's own** tools are governed and recorded like all others, and cannot be named by a plan or a model.\n\n"
+        "| Tool | Queue | Effect | |\n|---|---|---|---|\n"
+    )
+    for tool in tools:
+        anchor = tool.name.replace(".", "")
+        text += f"| [`{tool.name}`](#{anchor}) | {tool.queue} | {tool.effect} | {_cell(tool.summary)} |\n"
+    for tool in tools:
+        text += f"\n## {tool.name}\n\n{tool.summary}\n\n"
+        text += f"Queue `{tool.queue}`, effect `{tool.effect}`, schema version {tool.schema_version}"
+        text += f", at most {tool.limits.timeout_s:g} s" if not tool.asks_person else ", waits for a person"
+        text += ".\n" if tool.offered else ", engine's own.\n"
+        text += _schema(tool.schema)
+        text += "\n| For example | Risk | Why |\n|---|---|---|\n"
+        for arguments in EXAMPLES[tool.name]:
+            registry.validate(tool, arguments)
+            risk = tool.risk(arguments)
+            why = "; ".join(risk.reasons)
+            text += f"| `{_cell(tool.describe(arguments))}` | {risk.level} | {_cell(why)} |\n"
+    return text
+
+
+def _schema(schema: Mapping[str, Any]) -> str:
+    properties = schema.get("properties", {})
+    if not properties:
+        return "\nNo arguments.\n"
+    required = set(schema.get("required", ()))
+    rows = ""
+    for name, one in properties.items():
+        words = [_type(one), "required" if name in required else "", one.get("description", "")]
+        rows += f"| `{name}` | {_cell('; '.join(word for word in words if word))} |\n"
+    return f"\n| Argument | |\n|---|---|\n{rows}"
+
+
+def _type(one: Mapping[str, Any]) -> str:
+    kind = str(one.get("type", ""))
+    if kind == "array":
+        return f"list of {_type(one.get('items', {}))}".strip()
+    if "enum" in one:
+        return "one of " + ", ".join(map(str, one["enum"]))
+    bounds = [f"from {one['minimum']}" if "minimum" in one else "", f"to {one['maximum']}" if "maximum" in one else ""]
+    if "exclusiveMinimum" in one:
+        bounds[0] = f"above {one['exclusiveMinimum']}"
+    if "maxLength" in one:
+        bounds = [f"at most {one['maxLength']} characters"]
+    return " ".join([kind, *(bound for bound in bounds if bound)]).strip()
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

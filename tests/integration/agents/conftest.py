@@ -1,0 +1,19 @@
+import pytest
+
+from agents.engine.leases import leases
+from tests.factories import tools
+
+
+@pytest.fixture
+def test_tools(settings, tmp_path_factory):
+    with tools.registered():
+        yield tools
+
+
+@pytest.fixture(autouse=True)
+def _leases_thread_has_ended(request):
+    """The thread that renews leases has a connection of its own: it ends before the database goes."""
+    yield
+    thread = leases._thread
+    if thread is not None:
+        thread.join(10)

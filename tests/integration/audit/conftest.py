@@ -1,0 +1,103 @@
+"""A log of its own for each test: empty tables, a fresh process key, keys and files in a temporary folder."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection, transaction
+
+from audit import enrolment, schema
+from audit.actor import Actor, Target
+from audit.append import record
+from audit.checking.findings import Report
+from audit.kinds import Event
+from audit.sequencer import Sequencer
+from audit.verify import verify
+
+
+def empty_log() -> None:
+    """Unmakes the log and makes it anew, as a superuser may; a tampered trigger or column is gone with it."""
+    connection.close()  # and with it the chain of its session
+    with transaction.atomic(), connection.cursor() as cursor:
+        for table in schema.TABLES:
+            cursor.execute(f"DROP TABLE IF EXISTS {table} CASCADE")
+        cursor.execute("SELECT quote_ident(current_schema())")
+        (name,) = cursor.fetchone()
+        schema.install(cursor.execute, schema=name, superuser=True)
+    connection.close()
+    enrolment.forget_process_key()
+
+
+class Log:
+    """What tests do with a log."""
+
+    def __init__(self) -> None:
+        self.sequencer = Sequencer.from_settings()
+
+    def write(self, count: int = 1, **changes: Any) -> list[UUID]:
+        """`count` records, each in a transaction of its own."""
+        written = []
+        for number in range(count):
+            with transaction.atomic():
+                written.append(write_one(str(number), **changes))
+        return written
+
+    def settle(self) -> int:
+        """Sequences, signs and publishes what waits; returns the size."""
+        return self.sequencer.once()
+
+    def report(self, **options: Any) -> Report:
+        return verify(**options)
+
+    def index_of(self, identifier: UUID) -> int:
+        return int(query("SELECT index FROM audit_leaf WHERE event_id = %s", identifier)[0][0])
+
+
+def write_one(name: str = "0", **changes: Any) -> UUID:
+    arguments: dict[str, Any] = {
+        "actor": Actor.user(7),
+        "target": Target(type="job", id=f"job-{name}"),
+        "context": {"number": name},
+        "payload": {"arguments": {"argv": ["true", name], "ratio": 0.5}},
+    }
+    return record(Event.JOB_SUBMITTED, **{**arguments, **changes})
+
+
+def query(text: str, *values: object) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(text, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture
+def places(settings: Any, tmp_path: Path) -> Path:
+    settings.AUDIT_KEY_DIR = tmp_path / "keys"
+    settings.AUDIT_PUBLISH_DIR = tmp_path / "published"
+    return tmp_path
+
+
+@pytest.fixture
+def log(transactional_db: None, places: Path) -> Iterator[Log]:
+    """An empty log. It is made anew afterwards too, so that no tampering outlives its test."""
+    empty_log()
+    yield Log()
+    empty_log()
+
+
+@pytest.fixture
+def tamper(log: Log) -> Callable[..., None]:
+    """Runs SQL as a superuser who switched the log's triggers off, and on again afterwards."""
+
+    def run(*statements: str | tuple[str, list[object]]) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            for table in schema.TABLES:
+                cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+            for statement in statements:
+                text, values = (statement, None) if isinstance(statement, str) else statement
+                cursor.execute(text, values)
+            for trigger in schema.TRIGGERS:
+                cursor.execute(f"ALTER TABLE {trigger.table} ENABLE ALWAYS TRIGGER {trigger.name}")
+
+    return run

@@ -1,0 +1,40 @@
+"""Every pair of states: legal or not, as the table says."""
+
+import pytest
+
+from agents.states import JOB_DONE, JOB_MOVES, STEP_DONE, STEP_MOVES, JobState, StepState
+
+
+def test_every_state_stands_in_the_tables():
+    assert set(JOB_MOVES) == set(JobState)
+    assert set(STEP_MOVES) == set(StepState)
+
+
+def test_what_has_ended_never_moves_again():
+    assert {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED} == JOB_DONE
+    assert {
+        StepState.SUCCEEDED,
+        StepState.FAILED,
+        StepState.REFUSED,
+        StepState.CANCELLED,
+        StepState.SKIPPED,
+    } == STEP_DONE
+
+
+@pytest.mark.parametrize("state", sorted(set(StepState) - STEP_DONE))
+def test_every_open_step_can_be_cancelled(state):
+    assert StepState.CANCELLED in STEP_MOVES[StepState(state)]
+
+
+def test_nothing_runs_without_having_been_queued():
+    assert [state for state, moves in STEP_MOVES.items() if StepState.RUNNING in moves] == [StepState.QUEUED]
+
+
+def test_every_state_can_be_reached():
+    reached = {StepState.PENDING}
+    while True:
+        more = reached | {to for state in reached for to in STEP_MOVES[state]}
+        if more == reached:
+            break
+        reached = more
+    assert reached == set(StepState)

@@ -1,0 +1,78 @@
+"""What is known to be harmless is low, what is known not to be is high, and the rest is asked about."""
+
+import pytest
+
+from tools.builtin.commands import judge, score
+from tools.builtin.shell import Exec, Script
+from tools.errors import InvalidArguments, ToolRefused
+from tools.registry import validate
+from tools.spec import Risk
+
+LOW = [
+    "ls -la src", "cat README.md", "grep -rn --include=*.py -A 3 pattern .", "python3 -m unittest -v", "pytest -q",
+    "head -n 20 x", "head -20 x", "wc -l x", "git status", "git log --oneline", "find . -name *.py", "sed -n 1,20p x",
+    "make test", "npm test", "sort -k 2 x", "echo -rf /", "python3 --version", "true", "diff -u a b",
+]  # fmt: skip
+MEDIUM = [
+    "python3 tool.py", "./run.sh", "make", "cat /etc/passwd", "cat ../x", "sort -o x y", "sort -uo x y", "uniq a b",
+    "ls --hyperlink", "mkdir x", "rm x", "sed -i s/a/b/ x", "git commit -m x", "git diff --output=x", "touch x", "unknown",
+    "cat -- /etc/passwd", "grep -f x y", "date -s now",
+]  # fmt: skip
+HIGH = [
+    "rm -rf x", "rm -fr x", "rm --recursive x", "curl http://x", "ssh host", "sudo ls", "env ls", "xargs rm", "eval ls",
+    "sh -c ls", "bash -lc ls", "python3 -c 1", "python3 -Bc 1", "perl -ne 1", "node --eval 1", "python3", "sh -", "find . -delete",
+    "find . -exec rm {} +", "git push", "git reset --hard", "git -c x=y status", "dd if=a of=b", "docker ps", "nohup ls",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "level"),
+    [*[(c, Risk.LOW) for c in LOW], *[(c, Risk.MEDIUM) for c in MEDIUM], *[(c, Risk.HIGH) for c in HIGH]],
+)
+def test_a_command_is_judged(command: str, level: Risk) -> None:
+    found, reason = judge(command.split())
+    assert found is level, reason
+    assert reason
+
+
+def test_one_dangerous_command_among_many_decides() -> None:
+    found = score([["ls"]] * 500 + [["curl", "x"]] + [["unknown"]])
+    assert found.level is Risk.HIGH
+    assert found.reasons == ("curl wants the network, which the sandbox does not have",)
+
+
+def test_a_script_is_judged_by_its_commands_and_an_opaque_one_is_high() -> None:
+    tool = Script()
+    assert tool.risk({"script": "ls && python3 -m unittest"}).level is Risk.LOW
+    assert tool.risk({"script": "ls; rm -rf x"}).level is Risk.HIGH
+    opaque = tool.risk({"script": "ls > x"})
+    assert opaque.level is Risk.HIGH
+    assert "cannot be judged" in opaque.reasons[0]
+
+
+def test_what_an_approver_reads_is_the_command() -> None:
+    arguments = {"argv": ["grep", "-n", "a b", "x"], "cwd": "src dir", "env": {"CI": "1 2"}}
+    assert Exec().describe(arguments) == "cd 'src dir' && CI='1 2' grep -n 'a b' x"
+    assert Script().describe({"script": "ls   # hidden\npwd"}) == "ls\npwd"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"argv": []}, InvalidArguments),
+        ({"argv": ["ls\0"]}, InvalidArguments),
+        ({"argv": ["-x"]}, InvalidArguments),
+        ({"argv": [" "]}, InvalidArguments),
+        ({"argv": ["ls"], "shell": True}, InvalidArguments),
+        ({"argv": ["ls"], "timeout_s": 0}, InvalidArguments),
+        ({"argv": ["ls"], "cwd": "../x"}, ToolRefused),
+        ({"argv": ["ls"], "cwd": "/etc"}, ToolRefused),
+        ({"argv": ["ls"], "env": {"LD_PRELOAD": "x"}}, ToolRefused),
+        ({"argv": ["ls"], "env": {"PATH": "x"}}, ToolRefused),
+        ({"argv": ["ls"], "env": {"GIT_DIR": "x"}}, ToolRefused),
+        ({"argv": ["ls"], "env": {"PYTHONPATH": "x"}}, ToolRefused),
+    ],
+)
+def test_arguments_that_are_no_command_are_refused(arguments: dict, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        validate(Exec(), arguments)

@@ -1,0 +1,1 @@
+"""Tools and the one door to an effect (`tools.runner`)."""

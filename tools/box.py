@@ -1,0 +1,200 @@
+"""What the runner hands to a tool: its workspace, and sandboxed processes in it."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tools.errors import SandboxUnavailable, ToolRefused
+from tools.redact import Redactor
+from tools.sandbox import probe, process
+from tools.sandbox.environment import base_environment, forbidden, interpreter_paths
+from tools.sandbox.identity import identity_for
+from tools.sandbox.output import Batcher, clean
+from tools.spec import Completed, Limits, OutputSink, Workspace
+
+PROFILES = ("read", "build", "git")
+
+
+class SandboxBox:
+    """A `tools.spec.Box` over the sandbox launcher.
+
+    deadline_s: a `time.monotonic()` reading after which nothing runs on; read_only: every run has the profile "read",
+    whatever the tool asks for (previews, target states, probes).
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        limits: Limits,
+        call_id: str,
+        on_output: OutputSink | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+        deadline_s: float = math.inf,
+        read_only: bool = False,
+    ) -> None:
+        self.workspace = workspace
+        self.limits = limits
+        self.call_id = call_id
+        self._on_output = on_output
+        self._cancelled = cancelled
+        self._deadline_s = deadline_s
+        self._read_only = read_only
+        self._identity = identity_for(workspace.id)
+        self._runs: list[dict[str, str]] = []
+        self._words = Redactor()
+        self._word_batches = Batcher(lambda text: self._send("token", text))
+
+    def cancelled(self) -> bool:
+        """See `tools.spec.Box.cancelled`."""
+        return self._cancelled()
+
+    def run(
+        self,
+        argv: list[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout_s: float | None = None,
+        profile: str = "build",
+        stream: bool = True,
+        extra_read: Sequence[Path] = (),
+        extra_write: Sequence[Path] = (),
+    ) -> Completed:
+        """See `tools.spec.Box.run`."""
+        if profile not in PROFILES:
+            raise ValueError(f"there is no profile {profile!r}")
+        if not argv or any("\0" in word for word in argv):
+            raise ToolRefused("A command is a list of words without NUL characters.")
+        profile = "read" if self._read_only else profile
+        seconds = min(timeout_s or self.limits.timeout_s, self.limits.timeout_s, self._deadline_s - time.monotonic())
+        if seconds <= 0 or self._cancelled():
+            return self._not_started("timeout" if seconds <= 0 else "cancelled", profile)
+        tier = probe.best()
+        read, write = self._paths(profile, extra_read, extra_write)
+        confinement = process.Confinement(
+            tier=tier,
+            identity=self._identity,
+            read=read,
+            write=write,
+            memory_bytes=self.limits.memory_bytes,
+            processes=self.limits.processes,
+            file_size_bytes=self.limits.file_size_bytes,
+            cpu_s=math.ceil(seconds) + 1,
+        )
+        self._runs.append({"tier": tier, "profile": profile})
+        try:
+            outcome = process.run(
+                argv,
+                cwd=self._folder(cwd, [*read, *write]),
+                env={**base_environment(home=self.workspace.scratch, scratch=self.workspace.scratch), **_checked(env)},
+                stdin=stdin,
+                confinement=confinement,
+                bounds=process.Bounds(
+                    timeout_s=seconds,
+                    output_head_bytes=self.limits.output_head_bytes,
+                    output_tail_bytes=self.limits.output_tail_bytes,
+                    output_kill_bytes=self.limits.output_kill_bytes,
+                ),
+                redactor=Redactor,
+                on_output=self._on_output if stream else None,
+                cancelled=self._cancelled,
+            )
+        except process.SetupFailed as error:
+            raise SandboxUnavailable(f"The {tier} sandbox could not be set up: {error}", tier=tier) from error
+        return Completed(
+            exit_code=outcome.exit_code,
+            signal=outcome.signal,
+            stdout=outcome.stdout,
+            stderr=outcome.stderr,
+            truncated_bytes=outcome.truncated_bytes,
+            duration_s=outcome.duration_s,
+            ended_by=outcome.ended_by,
+            max_rss_bytes=outcome.max_rss_bytes,
+            cpu_s=outcome.cpu_s,
+            tier=tier,
+            profile=profile,
+        )
+
+    def log(self, text: str, stream: str = "note") -> None:
+        """See `tools.spec.Box.log`. Words of a model are held until no secret can begin in them, and sent in batches."""
+        if self._on_output is None:
+            return
+        if stream == "token":
+            self._word_batches.add(self._words.feed(text), time.monotonic())
+        else:
+            redactor = Redactor()
+            self._send(stream, redactor.feed(text) + redactor.flush())
+
+    def close(self) -> None:
+        """Sends what `log` still holds."""
+        if self._on_output is not None:
+            now_s = time.monotonic()
+            self._word_batches.add(self._words.flush(), now_s)
+            self._word_batches.flush(now_s)
+
+    def record_sandbox(self) -> Mapping[str, Any]:
+        """See `tools.spec.Box.record_sandbox`. Empty where nothing was run."""
+        if not self._runs:
+            return {}
+        return {
+            "tier": self._runs[-1]["tier"],
+            "profiles": sorted({run["profile"] for run in self._runs}),
+            "uid": self._identity.uid,
+            "own_user": self._identity.dropped,
+            "network": "none",
+            "runs": len(self._runs),
+        }
+
+    def _send(self, stream: str, text: str) -> None:
+        text = clean(text)
+        if text and self._on_output is not None:
+            self._on_output(stream, text)
+
+    def _paths(
+        self, profile: str, extra_read: Sequence[Path], extra_write: Sequence[Path]
+    ) -> tuple[list[str], list[str]]:
+        """(readable, writable), real paths."""
+        place = self.workspace
+        read = [] if profile == "git" else [place.git_dir]
+        write = [place.scratch]
+        (read if profile == "read" else write).append(place.tree)
+        if profile == "git":
+            write.append(place.git_dir)
+        read += extra_read
+        write += extra_write
+        missing = [str(path) for path in (*read, *write) if not path.exists()]
+        if missing:
+            raise ToolRefused("A path that the command needs is not there.", paths=missing)
+        return [*map(os.path.realpath, read), *interpreter_paths()], [*map(os.path.realpath, write)]
+
+    def _folder(self, cwd: Path | None, allowed: Sequence[str]) -> str:
+        folder = os.path.realpath(self.workspace.tree / (cwd or "."))
+        if not any(folder == root or folder.startswith(root + "/") for root in allowed):
+            raise ToolRefused("The working directory lies outside the workspace.", cwd=str(cwd))
+        if not os.path.isdir(folder):
+            raise ToolRefused("The working directory is not a folder.", cwd=str(cwd))
+        return folder
+
+    def _not_started(self, ended_by: str, profile: str) -> Completed:
+        return Completed(
+            exit_code=None,
+            signal=None,
+            stdout="",
+            stderr="",
+            truncated_bytes=0,
+            duration_s=0.0,
+            ended_by=ended_by,
+            profile=profile,
+        )
+
+
+def _checked(env: Mapping[str, str] | None) -> dict[str, str]:
+    for name, value in (env or {}).items():
+        if forbidden(name) or "\0" in value:
+            raise ToolRefused(f"The environment variable {name!r} may not be set.", name=name)
+    return dict(env or {})

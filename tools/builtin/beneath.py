@@ -1,0 +1,241 @@
+"""Files below one folder, opened so that no link, race or `..` leads out of it.
+
+Every open is one openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS from a descriptor of the
+folder; what was opened is then judged by its descriptor. Nothing is ever decided about a path and then done to it.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import secrets
+import stat
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tools.errors import SandboxUnavailable, ToolRefused
+from tools.sandbox.kernel import SYS_OPENAT2, syscall
+
+_RESOLVE = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS, NO_SYMLINKS, BENEATH
+_TRIES = 16  # openat2 answers EAGAIN when a rename elsewhere races with `..`
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """path: relative to the folder; kind: "file", "folder", "link" or "other"; size_bytes: of a file."""
+
+    path: str
+    kind: str
+    size_bytes: int
+
+
+class NotThere(Exception):
+    """There is no such file, or it is not what was asked for; the message says which."""
+
+
+class Beneath:
+    """A folder and what lies below it. New files belong to the folder's owner. A context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._root = os.open(folder, _FOLDER | os.O_NOFOLLOW)
+        owner = os.fstat(self._root)
+        self._owner = (owner.st_uid, owner.st_gid)
+
+    def __enter__(self) -> "Beneath":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._root)
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        """The whole file.
+
+        Raises:
+            NotThere: no such regular file, or more than `limit_bytes`.
+            ToolRefused: the way there leads over a symbolic link or out.
+        """
+        with self._file(path) as descriptor:
+            facts = os.fstat(descriptor)
+            if facts.st_size > limit_bytes:
+                raise NotThere(f"{path} has {facts.st_size} bytes; the limit is {limit_bytes}.")
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(limit_bytes + 1)
+            if len(content) > limit_bytes:
+                raise NotThere(f"{path} has more than {limit_bytes} bytes.")
+            return content
+
+    def write(self, path: str, content: bytes) -> bool:
+        """Puts `content` at `path` in one step (a new file, renamed into place); folders on the way are made, the
+        permissions of a file that was there are kept. True if the file is new.
+
+        Raises:
+            NotThere: the path is a folder, or cannot be written.
+            ToolRefused: the way there leads over a symbolic link or out.
+        """
+        try:
+            return self._write(path, content)
+        except OSError as error:
+            raise _explained(path, error) from None
+
+    def _write(self, path: str, content: bytes) -> bool:
+        parts = PurePosixPath(path).parts
+        with self._made_folders(parts[:-1]) as folder:
+            name = parts[-1]
+            mode = 0o644
+            is_new = True
+            with contextlib.suppress(FileNotFoundError):
+                facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if stat.S_ISDIR(facts.st_mode):
+                    raise NotThere(f"{path} is a folder.")
+                if not stat.S_ISREG(facts.st_mode):
+                    raise ToolRefused(f"{path} is not a regular file.", path=path)
+                mode, is_new = facts.st_mode & 0o777, False
+            temporary = f".{name[:100]}.{secrets.token_hex(8)}"
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
+            try:
+                with open(descriptor, "wb") as file:
+                    file.write(content)
+                    self._give(file.fileno())
+                    os.fchmod(file.fileno(), mode)
+                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary, dir_fd=folder)
+                raise
+            return is_new
+
+    def entries(self, path: str, *, depth: int, limit: int, leave_out: frozenset[str] = frozenset()) -> list[Entry]:
+        """What lies in the folder `path` ("" or ".": the top), down to `depth` levels, sorted; at most `limit`.
+
+        Raises:
+            NotThere: no such folder.
+            ToolRefused: the way there leads over a symbolic link or out.
+        """
+        found: list[Entry] = []
+        queue = [(path.strip("/") if path not in ("", ".") else "", 1)]
+        first = True
+        while queue and len(found) < limit:
+            here, level = queue.pop(0)
+            try:
+                folder = self._open(here or ".", _FOLDER)
+            except (NotThere, ToolRefused):
+                if first:
+                    raise
+                continue  # it was moved or replaced meanwhile
+            first = False
+            try:
+                below = self._scan(folder, here, leave_out)
+            finally:
+                os.close(folder)
+            found += below[: limit - len(found)]
+            if level < depth:
+                queue += [(entry.path, level + 1) for entry in below if entry.kind == "folder"]
+        return sorted(found, key=lambda entry: entry.path.split("/"))
+
+    def kind(self, path: str) -> str:
+        """ "file" or "folder".
+
+        Raises:
+            NotThere, ToolRefused
+        """
+        descriptor = self._open(path or ".", os.O_PATH | os.O_CLOEXEC)
+        try:
+            return _kind(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
+
+    def _scan(self, folder: int, here: str, leave_out: frozenset[str]) -> list[Entry]:
+        below = []
+        with os.scandir(folder) as items:
+            for item in items:
+                if item.name in leave_out:
+                    continue
+                try:
+                    facts = item.stat(follow_symlinks=False)
+                except OSError:
+                    continue
+                path = f"{here}/{item.name}" if here else item.name
+                kind = _kind(facts.st_mode)
+                below.append(Entry(path, kind, facts.st_size if kind == "file" else 0))
+        return sorted(below, key=lambda entry: entry.path)
+
+    @contextlib.contextmanager
+    def _file(self, path: str) -> Iterator[int]:
+        descriptor = self._open(path, _FILE)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISDIR(mode):
+                raise NotThere(f"{path} is a folder.")
+            if not stat.S_ISREG(mode):
+                raise ToolRefused(f"{path} is not a regular file.", path=path)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _made_folders(self, parts: tuple[str, ...]) -> Iterator[int]:
+        """A descriptor of the folder named by `parts`; what is missing is made."""
+        here = ""
+        folder = self._open(".", _FOLDER)
+        try:
+            for part in parts:
+                here = f"{here}/{part}" if here else part
+                is_new = True
+                try:
+                    os.mkdir(part, 0o755, dir_fd=folder)
+                except FileExistsError:
+                    is_new = False
+                below = self._open(here, _FOLDER)
+                os.close(folder)
+                folder = below
+                if is_new:
+                    self._give(folder)
+            yield folder
+        finally:
+            os.close(folder)
+
+    def _give(self, descriptor: int) -> None:
+        if self._owner[0] != os.geteuid():
+            os.fchown(descriptor, *self._owner)
+
+    def _open(self, path: str, flags: int) -> int:
+        how = ctypes.create_string_buffer(struct.pack("QQQ", flags, 0, _RESOLVE), 24)
+        for _ in range(_TRIES):
+            try:
+                return syscall(
+                    f"open {path}",
+                    SYS_OPENAT2,
+                    ctypes.c_int(self._root),
+                    os.fsencode(path),
+                    how,
+                    ctypes.c_size_t(24),
+                )
+            except OSError as error:
+                if error.errno != errno.EAGAIN:
+                    raise _explained(path, error) from None
+        raise NotThere(f"{path} is being moved about.")
+
+
+def _explained(path: str, error: OSError) -> Exception:
+    if error.errno == errno.ENOENT:
+        return NotThere(f"There is no {path}.")
+    if error.errno == errno.ENOTDIR:
+        return NotThere(f"{path} is not a folder, or leads through a file.")
+    if error.errno in (errno.ELOOP, errno.EXDEV):
+        return ToolRefused(f"{path} leads over a symbolic link or out of the workspace.", path=path)
+    if error.errno == errno.ENOSYS:
+        return SandboxUnavailable("This kernel has no openat2 (Linux 5.6): files cannot be opened safely.")
+    return NotThere(f"{path} cannot be used: {os.strerror(error.errno or 0)}.")
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "link" if stat.S_ISLNK(mode) else "other"

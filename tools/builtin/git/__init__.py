@@ -1,0 +1,30 @@
+"""The git tools. Importing this package registers them."""
+
+from tools.builtin.git.branching import Branch, Checkout
+from tools.builtin.git.fetching import Fetch
+from tools.builtin.git.merging import Merge
+from tools.builtin.git.pushing import Push
+from tools.builtin.git.reading import Diff, Log, Show, Status
+from tools.builtin.git.staging import Add, Commit
+from tools.builtin.git.tagging import Tag
+from tools.registry import register
+
+__all__ = ["TOOLS"]
+
+TOOLS = tuple(
+    register(tool)
+    for tool in (
+        Status(),
+        Diff(),
+        Log(),
+        Show(),
+        Branch(),
+        Checkout(),
+        Add(),
+        Commit(),
+        Merge(),
+        Tag(),
+        Fetch(),
+        Push(),
+    )
+)

@@ -1,0 +1,275 @@
+"""Commands in the sandbox: `shell.exec` takes words, `shell.script` takes text."""
+
+import hashlib
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+from tools import registry
+from tools.builtin import commands, script
+from tools.builtin.beneath import Beneath, NotThere
+from tools.errors import InvalidArguments, ToolRefused
+from tools.spec import Box, Completed, Effect, Limits, Result, Risk, RiskScore, Tool
+
+_TIMEOUT_DEFAULT_S = 300.0
+_TIMEOUT_MAX_S = 1800
+_FILE_MAX_BYTES = 1024**2
+_SHOWN_MAX = 20_000
+_FILES_MAX = 20
+
+# What a command may be told by its environment. Names that load or run code are not among them.
+_ENV_NAMES = frozenset(
+    [
+        "CI",
+        "COLUMNS",
+        "DEBUG",
+        "FORCE_COLOR",
+        "LINES",
+        "LOG_LEVEL",
+        "NODE_ENV",
+        "NO_COLOR",
+        "RAILS_ENV",
+        "RUST_BACKTRACE",
+        "TZ",
+        "VERBOSE",
+        "CARGO_TERM_COLOR",
+        "CGO_ENABLED",
+        "DJANGO_SETTINGS_MODULE",
+        "FLASK_ENV",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD",
+        "SOURCE_DATE_EPOCH",
+    ]
+)
+_ENV_PREFIXES = ("APP_", "TEST_")
+
+# What the kernel says to a command that tries what the sandbox forbids.
+_REFUSALS = ("Operation not permitted", "Permission denied", "Read-only file system")
+
+_CWD: dict[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 1024,
+    "description": "A folder relative to the work tree; its top where none is given.",
+}
+_TIMEOUT: dict[str, Any] = {
+    "type": "number",
+    "exclusiveMinimum": 0,
+    "maximum": _TIMEOUT_MAX_S,
+    "description": f"Seconds; {_TIMEOUT_DEFAULT_S:.0f} where none is given.",
+}
+
+
+class _ShellTool(Tool):
+    """A command may do anything to the job's own workspace and nothing beyond it: no network, no other files, and no
+    process outlives it. So a lost attempt leaves nothing but a workspace that the next attempt starts from, which is
+    what REPEATABLE means here. What reaches the outside (a push) is another tool's, and ONCE."""
+
+    effect: ClassVar[Effect] = Effect.REPEATABLE
+    queue: ClassVar[str] = "shell"
+    limits: ClassVar[Limits] = Limits(timeout_s=float(_TIMEOUT_MAX_S))
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        cwd = arguments.get("cwd", ".")
+        if "\0" in cwd or cwd.startswith("/") or ".." in cwd.split("/"):
+            raise ToolRefused("The working directory is relative to the work tree and stays inside it.", cwd=cwd)
+
+    def target_state(self, arguments: Mapping[str, Any], box: Box) -> dict[str, Any]:
+        """The hashes of the workspace's files that the command names and runs: what was approved is what runs."""
+        found = _named_files(self._commands(arguments), arguments.get("cwd", "."), box)
+        return (
+            {"files": {path: hashlib.sha256(content).hexdigest() for path, content in found.items()}} if found else {}
+        )
+
+    def preview(self, arguments: Mapping[str, Any], box: Box) -> str:
+        """The files of the workspace that would be run, as they are now."""
+        found = _named_files(self._commands(arguments), arguments.get("cwd", "."), box)
+        parts = []
+        for path, content in found.items():
+            text = content.decode(errors="backslashreplace")
+            more = len(text) - _SHOWN_MAX
+            parts.append(
+                f"== {path} ==\n{text[:_SHOWN_MAX]}" + (f"\n[... {more} characters more ...]" if more > 0 else "")
+            )
+        return "\n".join(parts)
+
+    def _commands(self, arguments: Mapping[str, Any]) -> Sequence[Sequence[str]]:
+        raise NotImplementedError
+
+    def _run(self, argv: list[str], arguments: Mapping[str, Any], box: Box, env: Mapping[str, str]) -> Result:
+        ended = box.run(
+            argv,
+            cwd=Path(arguments["cwd"]) if "cwd" in arguments else None,
+            env=env,
+            timeout_s=float(arguments.get("timeout_s", _TIMEOUT_DEFAULT_S)),
+            profile="build",
+        )
+        return result_of(self.describe(arguments), ended, box)
+
+
+class Exec(_ShellTool):
+    name: ClassVar[str] = "shell.exec"
+    summary: ClassVar[str] = "Runs one program with its arguments in the workspace; no shell, no network."
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "properties": {
+            "argv": {
+                "type": "array",
+                "items": {"type": "string", "maxLength": 65_536},
+                "minItems": 1,
+                "maxItems": 512,
+                "description": "The program and its arguments, one string each.",
+            },
+            "cwd": _CWD,
+            "env": {
+                "type": "object",
+                "additionalProperties": {"type": "string", "maxLength": 4096},
+                "maxProperties": 32,
+                "description": "More environment variables; only harmless names are taken.",
+            },
+            "timeout_s": _TIMEOUT,
+        },
+        "required": ["argv"],
+        "additionalProperties": False,
+    }
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        super().check(arguments)
+        for number, word in enumerate(arguments["argv"]):
+            if "\0" in word:
+                raise InvalidArguments("A word cannot hold NUL.", field=f"arguments.argv[{number}]")
+        program = arguments["argv"][0]
+        if not program.strip() or program.startswith("-"):
+            raise InvalidArguments("The first word names a program.", field="arguments.argv[0]")
+        for name, value in arguments.get("env", {}).items():
+            if (name not in _ENV_NAMES and not name.startswith(_ENV_PREFIXES)) or "\0" in value:
+                raise ToolRefused(f"The environment variable {name} may not be set.", name=name)
+
+    def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
+        return commands.score([arguments["argv"]])
+
+    def describe(self, arguments: Mapping[str, Any]) -> str:
+        env = "".join(f"{name}={shlex.quote(value)} " for name, value in sorted(arguments.get("env", {}).items()))
+        return _in_folder(arguments, env + shlex.join(arguments["argv"]))
+
+    def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
+        return self._run(list(arguments["argv"]), arguments, box, arguments.get("env", {}))
+
+    def _commands(self, arguments: Mapping[str, Any]) -> Sequence[Sequence[str]]:
+        return [arguments["argv"]]
+
+
+class Script(_ShellTool):
+    name: ClassVar[str] = "shell.script"
+    summary: ClassVar[str] = "Runs shell text (sh) in the workspace; no network. Plain commands are asked about less."
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "properties": {
+            "script": {"type": "string", "minLength": 1, "maxLength": 65_536},
+            "cwd": _CWD,
+            "timeout_s": _TIMEOUT,
+        },
+        "required": ["script"],
+        "additionalProperties": False,
+    }
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        super().check(arguments)
+        if "\0" in arguments["script"] or not arguments["script"].strip():
+            raise InvalidArguments("A script is text without NUL, and not empty.", field="arguments.script")
+
+    def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
+        read = script.parse(arguments["script"])
+        if read.opaque:
+            return RiskScore(level=Risk.HIGH, reasons=(f"the script cannot be judged: {read.opaque}",))
+        return commands.score(read.commands)
+
+    def describe(self, arguments: Mapping[str, Any]) -> str:
+        return _in_folder(arguments, script.parse(arguments["script"]).text)
+
+    def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
+        return self._run(["/bin/sh", "-c", script.parse(arguments["script"]).text], arguments, box, {})
+
+    def _commands(self, arguments: Mapping[str, Any]) -> Sequence[Sequence[str]]:
+        return script.parse(arguments["script"]).commands
+
+
+def result_of(described: str, ended: Completed, box: Box) -> Result:
+    """The Result of a command, whatever its exit code: an agent reads it. `data.refused` quotes what the sandbox
+    forbade, as far as the command said so."""
+    refused = [line.strip()[:300] for line in ended.stderr.splitlines() if any(word in line for word in _REFUSALS)]
+    refused = [] if ended.ok else refused[:5]
+    how = _how_it_ended(ended)
+    held = f"; the sandbox refused: {refused[0]}" if refused else ""
+    parts = [f"[{how}{f', {ended.truncated_bytes} bytes of output left out' if ended.truncated_bytes else ''}]"]
+    if refused:
+        parts.append(f"[held by the {ended.tier} sandbox: no network, no writes outside the workspace]")
+    parts += [text for text in (ended.stdout.rstrip("\n"),) if text]
+    if ended.stderr.strip():
+        parts.append(f"[stderr]\n{ended.stderr.rstrip()}")
+    first = described.splitlines()[0][:120]
+    return Result(
+        ok=ended.ok,
+        summary=f"{first}: {how}{held}",
+        data={
+            "exit_code": ended.exit_code,
+            "signal": ended.signal,
+            "stdout": ended.stdout,
+            "stderr": ended.stderr,
+            "ended_by": ended.ended_by,
+            "duration_s": ended.duration_s,
+            "cpu_s": ended.cpu_s,
+            "max_rss_bytes": ended.max_rss_bytes,
+            "truncated_bytes": ended.truncated_bytes,
+            "refused": refused,
+            "sandbox": {"tier": ended.tier, "profile": ended.profile, "network": "none"},
+        },
+        text="\n".join(parts),
+        exit_code=ended.exit_code,
+        truncated_bytes=ended.truncated_bytes,
+        sandbox=dict(box.record_sandbox()),
+    )
+
+
+_ENDED_BY = {
+    "timeout": "stopped: out of time",
+    "cancelled": "stopped: cancelled",
+    "output_limit": "stopped: too much output",
+    "memory": "stopped: out of memory",
+}
+
+
+def _how_it_ended(ended: Completed) -> str:
+    took = f"after {ended.duration_s:.1f} s"
+    if ended.ended_by:
+        return f"{_ENDED_BY.get(ended.ended_by, ended.ended_by)} {took}"
+    if ended.signal is not None:
+        return f"killed by signal {ended.signal} {took}"
+    return f"exit code {ended.exit_code} {took}"
+
+
+def _in_folder(arguments: Mapping[str, Any], command: str) -> str:
+    return f"cd {shlex.quote(arguments['cwd'])} && {command}" if arguments.get("cwd", ".") != "." else command
+
+
+def _named_files(run: Sequence[Sequence[str]], cwd: str, box: Box) -> dict[str, bytes]:
+    """The workspace's files among the words of commands that run files, by their path from the work tree."""
+    found: dict[str, bytes] = {}
+    with Beneath(box.workspace.tree) as tree:
+        for argv in run:
+            for word in argv if commands.runs_files(argv) else ():
+                path = os.path.normpath(PurePosixPath(cwd) / word) if not word.startswith(("-", "/")) else ""
+                if not path or path.startswith("..") or "\0" in path or len(path) > 1024 or path in found:
+                    continue
+                try:
+                    found[path] = tree.read(path, _FILE_MAX_BYTES)
+                except (NotThere, ToolRefused):
+                    continue
+                if len(found) >= _FILES_MAX:
+                    return found
+    return found
+
+
+for _tool in (Exec, Script):
+    registry.register(_tool())

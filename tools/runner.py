@@ -1,0 +1,154 @@
+"""The one door: nothing has an effect but by `run`, and `run` takes a permit for exactly this call."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from tools import permits, redact, registry
+from tools.box import SandboxBox
+from tools.errors import PermitMismatch, ToolRefused
+from tools.sandbox.output import clean
+from tools.spec import Call, OutputSink, Result, Tool
+from tools.workspaces import workspace_for
+
+_SUMMARY_MAX = 300
+_TEXT_MAX = 128 * 1024
+_PREVIEW_MAX = 256 * 1024
+_LOOK_S = 60.0  # a preview, a target state, a probe
+
+
+def run(
+    call: Call,
+    permit_id: UUID,
+    *,
+    worker: str,
+    on_output: OutputSink,
+    cancelled: Callable[[], bool],
+    deadline_s: float | None = None,
+    now: datetime,
+) -> Result:
+    """Spends the permit and does the call.
+
+    Arguments are validated again, and what an approver saw of the world is compared with the world, before the permit
+    is spent; nothing happens before that. `on_output(stream, text)` gets the live log, a few times a second at most;
+    `cancelled()` is asked several times a second and ends the command's whole tree within two seconds; deadline_s:
+    seconds from now for everything together.
+
+    Raises:
+        UnknownTool, InvalidArguments, ToolRefused: as of `tools.registry.validate`; the permit is unspent.
+        PermitMismatch, PermitSpent: the permit does not cover this call as the world is now; nothing ran.
+        SandboxUnavailable: no tier works here.
+        ToolFailed: the tool ran and failed.
+    """
+    tool = _tool(call)
+    if tool.asks_person:
+        raise ToolRefused(f"{tool.name} is answered by a person, not run.")
+    if call.target_state:
+        seen, found = _canonical(call.target_state), _canonical(_target_state(tool, call))
+        if seen != found:
+            raise PermitMismatch("The target changed after it was approved.", seen=seen, found=found)
+    permit = permits.spend(permit_id, digest=call.digest(), by=worker, now=now)
+    box = SandboxBox(
+        workspace_for(call.workspace_id),
+        limits=tool.limits,
+        call_id=permit.subject,
+        on_output=on_output,
+        cancelled=cancelled,
+        deadline_s=math.inf if deadline_s is None else time.monotonic() + deadline_s,
+    )
+    try:
+        result = tool.run(call.arguments, box)
+    finally:
+        box.close()
+    return _storable(result, box)
+
+
+def preview(call: Call) -> tuple[str, dict[str, Any]]:
+    """What the call would do, as text for an approver, and what it depends on (`Call.target_state`). No effect.
+
+    Raises:
+        UnknownTool, InvalidArguments, ToolRefused, ToolFailed, SandboxUnavailable
+    """
+    tool = _tool(call)
+    if tool.asks_person:
+        return "", {}
+    state = _target_state(tool, call)
+    text = redact.text(clean(tool.preview(call.arguments, _looking_box(tool, call))))
+    if len(text) > _PREVIEW_MAX:
+        text = f"{text[:_PREVIEW_MAX]}\n[... {len(text) - _PREVIEW_MAX} characters left out ...]"
+    return text, state
+
+
+def probe(call: Call, *, subject: str = "") -> Result | None:
+    """Did a lost attempt of this call happen? A Result if it did, None if it did not. No effect.
+
+    subject: what its permit was issued for (the step's id).
+
+    Raises:
+        ToolFailed: it cannot be told; a person decides.
+    """
+    tool = _tool(call)
+    box = _looking_box(tool, call, subject)
+    found = tool.probe(call.arguments, call.target_state, box)
+    return None if found is None else _storable(found, box)
+
+
+def _tool(call: Call) -> Tool:
+    tool = registry.get(call.tool)
+    if call.schema_version != tool.schema_version:
+        raise PermitMismatch(
+            f"{tool.name} has changed since this call was made.", made=call.schema_version, now=tool.schema_version
+        )
+    registry.validate(tool, call.arguments)
+    return tool
+
+
+def _target_state(tool: Tool, call: Call) -> dict[str, Any]:
+    return tool.target_state(call.arguments, _looking_box(tool, call))
+
+
+def _looking_box(tool: Tool, call: Call, subject: str = "") -> SandboxBox:
+    return SandboxBox(
+        workspace_for(call.workspace_id),
+        limits=tool.limits,
+        call_id=subject,
+        deadline_s=time.monotonic() + _LOOK_S,
+        read_only=True,
+    )
+
+
+def _canonical(state: Mapping[str, Any]) -> str:
+    return json.dumps(state, sort_keys=True)
+
+
+def _storable(result: Result, box: SandboxBox) -> Result:
+    """Bounded, without control characters or secrets, and with the record of what held it."""
+    text = redact.text(clean(result.text))
+    cut = max(0, len(text) - _TEXT_MAX)
+    if cut:
+        text = f"{text[: _TEXT_MAX // 2]}\n[... {cut} characters left out ...]\n{text[-_TEXT_MAX // 2 :]}"
+    summary = " ".join(redact.text(clean(result.summary)).split())
+    return replace(
+        result,
+        summary=summary if len(summary) <= _SUMMARY_MAX else summary[: _SUMMARY_MAX - 1] + "…",
+        text=text,
+        data=redact.data(_without_nul(result.data)),
+        truncated_bytes=result.truncated_bytes + cut,
+        sandbox=dict(result.sandbox) or dict(box.record_sandbox()),
+    )
+
+
+def _without_nul(value: Any) -> Any:
+    """PostgreSQL's JSON and text hold no NUL."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, Mapping):
+        return {str(key).replace("\0", ""): _without_nul(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nul(item) for item in value]
+    return value

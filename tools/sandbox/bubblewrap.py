@@ -1,0 +1,37 @@
+"""The `bwrap` tier: bubblewrap builds the namespaces and the view, our filter goes in by --seccomp. Stdlib only."""
+
+import os
+from typing import Any
+
+from tools.sandbox import confine
+
+_PLACES = ("/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap")
+_PRIVATE_BYTES = str(64 << 20)
+# exec by way of a shell gives 127 and 126 for what cannot be started, as the other tiers do.
+_START = ["/bin/sh", "-c", 'exec "$@"', "sh"]
+
+
+def program() -> str | None:
+    """bwrap's path, from fixed places only."""
+    return next((path for path in _PLACES if os.access(path, os.X_OK)), None)
+
+
+def arguments(spec: dict[str, Any], *, bwrap: str, filter_fd: int, status_fd: int) -> list[str]:
+    """bwrap's whole command line for this spec. It dies with its parent, always."""
+    made = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
+    made += ["--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev"]
+    made += ["--size", "4096", "--tmpfs", "/proc/1"]  # bwrap's own process, of the same user: not to be looked into
+    made += ["--size", _PRIVATE_BYTES, "--tmpfs", "/dev/shm", "--size", _PRIVATE_BYTES, "--tmpfs", "/tmp"]
+    for path in (*confine.SYSTEM_READ, "/sys/devices/system/cpu"):
+        if os.path.islink(path):
+            made += ["--symlink", os.readlink(path), path]
+        elif os.path.exists(path):
+            made += ["--ro-bind", path, path]
+    writable = set(spec["write"])
+    for path in sorted({*spec["read"], *writable}, key=len):
+        made += ["--bind" if path in writable else "--ro-bind", path, path]
+    made += ["--remount-ro", "/proc/1", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", spec["cwd"]]
+    for name, value in spec["env"].items():
+        made += ["--setenv", name, value]
+    made += ["--seccomp", str(filter_fd), "--json-status-fd", str(status_fd), "--"]
+    return [*made, *_START, *spec["argv"]]

@@ -1,0 +1,323 @@
+"""The worker's side of one sandboxed command: start the launcher, read, bound, stop, and leave nothing behind."""
+
+import contextlib
+import fcntl
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from tools.sandbox.identity import Identity
+from tools.sandbox.output import Batcher, Cleaner, Filter, HeadAndTail
+
+LAUNCHER = str(Path(__file__).resolve().with_name("launcher.py"))
+
+_CHUNK = 65536
+_POLL_S = 0.1
+_GRACE_S = 1.0  # for a command that handles SIGTERM
+_KILL_S = 3.0  # after the SIGTERM, should the launcher itself hang
+_CLOSE_S = 0.5  # for pipes that something still holds
+_SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE
+
+
+class SetupFailed(Exception):
+    """The launcher could not build the sandbox; the command did not run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confinement:
+    """What the launcher is asked for. Paths are absolute and real; every `write` path is readable too."""
+
+    tier: str
+    identity: Identity
+    read: Sequence[str]
+    write: Sequence[str]
+    memory_bytes: int
+    processes: int
+    file_size_bytes: int
+    cpu_s: int
+    open_files: int = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """timeout_s: wall clock; head, tail: bytes kept of each stream; kill: bytes of both streams that end the command."""
+
+    timeout_s: float
+    output_head_bytes: int
+    output_tail_bytes: int
+    output_kill_bytes: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What became of the command; see `tools.spec.Completed`. `clean` is False if a process may have survived."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+    truncated_bytes: int = 0
+    duration_s: float = 0.0
+    ended_by: str = ""
+    max_rss_bytes: int = 0
+    cpu_s: float = 0.0
+    clean: bool = False
+
+
+@dataclass(slots=True)
+class _Stream:
+    pipe: IO[bytes]
+    cleaner: Cleaner
+    kept: HeadAndTail
+    batcher: Batcher | None = None
+    raw_bytes: int = 0
+    dropped_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Status:
+    pending: bytes = b""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def feed(self, chunk: bytes) -> None:
+        *lines, self.pending = (self.pending + chunk).split(b"\n")
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                facts = json.loads(line)
+                if isinstance(facts, dict):
+                    self.facts.update(facts)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: str,
+    env: Mapping[str, str],
+    stdin: bytes,
+    confinement: Confinement,
+    bounds: Bounds,
+    redactor: Callable[[], Filter],
+    on_output: Callable[[str, str], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Runs `argv` confined and waits. `on_output(stream, text)` is called a few times a second at most.
+
+    However this returns or raises, no process of the command is left; the exception is a launcher that was killed from
+    outside (`Outcome.clean` is then False).
+
+    Raises:
+        SetupFailed: the sandbox could not be built.
+    """
+    return _Run(argv, cwd, env, stdin, confinement, bounds, redactor, on_output, cancelled).run()
+
+
+class _Run:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        cwd: str,
+        env: Mapping[str, str],
+        stdin: bytes,
+        confinement: Confinement,
+        bounds: Bounds,
+        redactor: Callable[[], Filter],
+        on_output: Callable[[str, str], None] | None,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self.bounds = bounds
+        self.cancelled = cancelled
+        self.redactor = redactor
+        self.on_output = on_output
+        self.status = _Status()
+        self.ended_by = ""
+        self.spec = {
+            **asdict(confinement),
+            **asdict(confinement.identity),
+            "argv": list(argv),
+            "cwd": cwd,
+            "env": dict(env),
+            "worker": os.getpid(),
+            "grace_s": _GRACE_S,
+            "limits": {
+                "cpu_s": confinement.cpu_s,
+                "memory_bytes": confinement.memory_bytes,
+                "data_bytes": confinement.memory_bytes,
+                "file_size_bytes": confinement.file_size_bytes,
+                "open_files": confinement.open_files,
+                "processes": confinement.processes,
+            },
+        }
+        self.stdin = stdin
+
+    def run(self) -> Outcome:
+        started_s = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            launcher, status_fd = self._start(stack)
+            try:
+                streams = self._streams(launcher)
+                self._read(launcher, streams, status_fd, started_s + self.bounds.timeout_s)
+            finally:
+                _end(launcher)
+            outcome = self._outcome(streams)
+            outcome.duration_s = round(time.monotonic() - started_s, 3)
+            return outcome
+
+    def _start(self, stack: contextlib.ExitStack) -> "tuple[subprocess.Popen[bytes], int]":
+        spec_fd = _sealed("spec", json.dumps(self.spec).encode())
+        stack.callback(os.close, spec_fd)
+        stdin_fd = _sealed("stdin", self.stdin)
+        stack.callback(os.close, stdin_fd)
+        status_fd, report_fd = os.pipe()
+        stack.callback(os.close, status_fd)
+        try:
+            launcher = subprocess.Popen(
+                [sys.executable, "-I", "-S", LAUNCHER, str(spec_fd), str(report_fd)],
+                stdin=stdin_fd,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(spec_fd, report_fd),
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+                cwd="/",
+                start_new_session=True,
+            )
+        finally:
+            os.close(report_fd)
+        return launcher, status_fd
+
+    def _streams(self, launcher: "subprocess.Popen[bytes]") -> dict[str, _Stream]:
+        assert launcher.stdout is not None
+        assert launcher.stderr is not None
+        made = {}
+        for name, pipe in (("stdout", launcher.stdout), ("stderr", launcher.stderr)):
+            kept = HeadAndTail(self.bounds.output_head_bytes, self.bounds.output_tail_bytes)
+            made[name] = _Stream(pipe, Cleaner(self.redactor()), kept, self._batcher(name))
+        return made
+
+    def _batcher(self, name: str) -> Batcher | None:
+        sink = self.on_output
+        if sink is None:
+            return None
+        return Batcher(lambda text: sink(name, text))
+
+    def _read(
+        self, launcher: "subprocess.Popen[bytes]", streams: dict[str, _Stream], status_fd: int, deadline_s: float
+    ) -> None:
+        asked_s = float("-inf")  # when `cancelled` was asked last
+        told_s: float | None = None  # when SIGTERM went out
+        gone_s: float | None = None  # when the launcher was seen to be dead
+        with selectors.DefaultSelector() as selector:
+            for stream in streams.values():
+                selector.register(stream.pipe, selectors.EVENT_READ, stream)
+            selector.register(status_fd, selectors.EVENT_READ, self.status)
+            while selector.get_map():
+                now_s = time.monotonic()
+                wait_s = _POLL_S if told_s is not None else max(0.0, min(_POLL_S, deadline_s - now_s))
+                for key, _ in selector.select(wait_s):
+                    self._take(selector, key, time.monotonic())
+                now_s = time.monotonic()
+                for stream in streams.values():
+                    if stream.batcher:
+                        stream.batcher.tick(now_s)
+                ask = now_s - asked_s >= _POLL_S
+                if ask:
+                    asked_s = now_s
+                if told_s is None and (reason := self._reason_to_stop(streams, late=now_s >= deadline_s, ask=ask)):
+                    self.ended_by, told_s = reason, now_s
+                    _signal(launcher, signal.SIGTERM)
+                if told_s is not None and now_s - told_s > _KILL_S:
+                    _signal(launcher, signal.SIGKILL)
+                if gone_s is None and launcher.poll() is not None:
+                    gone_s = now_s
+                if gone_s is not None and now_s - gone_s > _CLOSE_S:
+                    return
+
+    def _take(self, selector: selectors.BaseSelector, key: selectors.SelectorKey, now_s: float) -> None:
+        chunk = os.read(key.fd, _CHUNK)
+        if not chunk:
+            selector.unregister(key.fileobj)
+        elif isinstance(key.data, _Status):
+            key.data.feed(chunk)
+        else:
+            stream = key.data
+            stream.raw_bytes += len(chunk)
+            if stream.raw_bytes > self.bounds.output_kill_bytes:
+                stream.dropped_bytes += len(chunk)  # only drained: the command is being stopped
+                return
+            _keep(stream, stream.cleaner.feed(chunk), now_s)
+
+    def _reason_to_stop(self, streams: dict[str, _Stream], *, late: bool, ask: bool) -> str:
+        if late:
+            return "timeout"
+        if sum(stream.raw_bytes for stream in streams.values()) > self.bounds.output_kill_bytes:
+            return "output_limit"
+        return "cancelled" if ask and self.cancelled() else ""
+
+    def _outcome(self, streams: dict[str, _Stream]) -> Outcome:
+        now_s = time.monotonic()
+        outcome = Outcome()
+        for name, stream in streams.items():
+            _keep(stream, stream.cleaner.flush(), now_s)
+            if stream.batcher:
+                stream.batcher.flush(now_s)
+            text, missing = stream.kept.finish()
+            setattr(outcome, name, text)
+            outcome.truncated_bytes += missing + stream.dropped_bytes
+        facts = self.status.facts
+        if "setup_error" in facts:
+            raise SetupFailed(str(facts["setup_error"]))
+        if "exit-code" in facts:  # bwrap's word for it: a signal shows as 128 + its number, as in a shell
+            code = int(facts["exit-code"])
+            facts |= {"exit": None, "signal": code - 128} if 128 < code <= 192 else {"exit": code, "signal": None}
+        self.ended_by = self.ended_by or ("memory" if facts.get("ended_by") == "memory" else "")
+        if "exit" not in facts and not self.ended_by:
+            raise SetupFailed(outcome.stderr.strip()[-500:] or "the launcher ended without a word")
+        outcome.exit_code, outcome.signal = facts.get("exit"), facts.get("signal")
+        outcome.ended_by = self.ended_by
+        outcome.max_rss_bytes = int(facts.get("max_rss_bytes", 0))
+        outcome.cpu_s = float(facts.get("cpu_s", 0.0))
+        outcome.clean = bool(facts.get("clean", False))
+        return outcome
+
+
+def _keep(stream: _Stream, text: str, now_s: float) -> None:
+    stream.kept.add(text)
+    if stream.batcher:
+        stream.batcher.add(text, now_s)
+
+
+def _sealed(name: str, data: bytes) -> int:
+    """A descriptor of unchangeable memory that holds `data`, at its start."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    return descriptor
+
+
+def _signal(launcher: "subprocess.Popen[bytes]", number: int) -> None:
+    if launcher.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            launcher.send_signal(number)
+
+
+def _end(launcher: "subprocess.Popen[bytes]") -> None:
+    """The launcher is gone when this returns, whatever went wrong before; it takes the command with it."""
+    if launcher.poll() is None:
+        _signal(launcher, signal.SIGTERM)
+        try:
+            launcher.wait(_KILL_S)
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            launcher.wait()
+    for pipe in (launcher.stdout, launcher.stderr):
+        if pipe:
+            pipe.close()
