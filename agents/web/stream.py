@@ -130,10 +130,12 @@ async def reading(function: Any, *arguments: Any) -> Any:
 
 
 def _read_with(function: Any, *arguments: Any) -> Any:
-    """In a reader's thread: its connection is checked before each use, so that a restart of PostgreSQL is no end."""
-    for connection in connections.all(initialized_only=True):
-        connection.close_if_unusable_or_obsolete()
-    return function(*arguments)
+    """In a reader's thread: its connection goes back to the web server's pool after each use, since readers wait for
+    slow browsers in between, and pages need those connections."""
+    try:
+        return function(*arguments)
+    finally:
+        connections.close_all()
 
 
 def _may_see(user_pk: int, job_id: UUID) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx2
 import pytest
@@ -185,6 +185,21 @@ def test_the_raw_log_is_plain_text_that_no_browser_guesses_about(server):
     assert "1.1 test.note stdout" in lines
     assert "one, two <script>alert('x')</script><img src=x onerror=alert(1)>⟦U+202E⟧gnp" in response.text
     assert response.text.endswith("job succeeded\n")
+
+
+def test_slow_readers_of_the_raw_log_hold_no_connection():
+    job = web.job(user("ada"))
+    step = web.step(job)
+    for _ in range(20):  # 20 MB: far more than sockets buffer
+        web.write(job, *[web.output(step, "x" * 1023 + "\n") for _ in range(1000)])
+    web.end(job)
+    with web.served(DATABASE_POOL_MAX="2") as server, ExitStack() as slow:
+        for _ in range(6):
+            client = slow.enter_context(server.client(user("ada")))
+            response = slow.enter_context(client.stream("GET", f"/jobs/{job.pk}/log.txt"))
+            assert next(response.iter_raw())  # it began, and its reader takes no more
+        with server.client(user("ada")) as client:
+            assert client.get("/jobs/").status_code == 200
 
 
 def test_one_reader_cannot_take_the_streams_of_all(server):
