@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import httpx2
@@ -194,10 +195,14 @@ def test_slow_readers_of_the_raw_log_hold_no_connection():
         web.write(job, *[web.output(step, "x" * 1023 + "\n") for _ in range(1000)])
     web.end(job)
     with web.served(DATABASE_POOL_MAX="2") as server, ExitStack() as slow:
-        for _ in range(6):
-            client = slow.enter_context(server.client(user("ada")))
-            response = slow.enter_context(client.stream("GET", f"/jobs/{job.pk}/log.txt"))
-            assert next(response.iter_raw())  # it began, and its reader takes no more
+        clients = [slow.enter_context(server.client(user("ada"))) for _ in range(6)]
+
+        def begin(client: httpx2.Client) -> bytes:
+            """Opens the log; its reader takes no more than the first part."""
+            return next(slow.enter_context(client.stream("GET", f"/jobs/{job.pk}/log.txt")).iter_raw())
+
+        with ThreadPoolExecutor(len(clients)) as together:
+            assert all(together.map(begin, clients))
         with server.client(user("ada")) as client:
             assert client.get("/jobs/").status_code == 200
 
