@@ -7,9 +7,12 @@ class JobState(TextChoices):
     QUEUED = "queued"
     RUNNING = "running"
     WAITING = "waiting"  # on people: every unfinished step waits for an answer
+    PAUSED = "paused"  # by a person: what runs ends, nothing else begins
+    COMPENSATING = "compensating"  # it failed or was cancelled, and undoes what it did
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    COMPENSATED = "compensated"  # it failed or was cancelled, and what it did is undone
 
 
 class StepState(TextChoices):
@@ -23,35 +26,42 @@ class StepState(TextChoices):
     REFUSED = "refused"  # by policy or by people
     IN_DOUBT = "in_doubt"  # a ONCE step was lost in mid-act and nobody knows whether it happened
     CANCELLED = "cancelled"
-    SKIPPED = "skipped"  # what it needs did not succeed
+    SKIPPED = "skipped"  # what it needs did not succeed, or its condition does not hold
+    COMPENSATED = "compensated"  # it succeeded, and was undone by a step of its own
 
 
 J, S = JobState, StepState
 
 JOB_MOVES: dict[JobState, frozenset[JobState]] = {
-    J.QUEUED: frozenset({J.RUNNING, J.WAITING, J.FAILED, J.CANCELLED, J.SUCCEEDED}),
-    J.RUNNING: frozenset({J.WAITING, J.SUCCEEDED, J.FAILED, J.CANCELLED}),
-    J.WAITING: frozenset({J.RUNNING, J.SUCCEEDED, J.FAILED, J.CANCELLED}),
+    J.QUEUED: frozenset({J.RUNNING, J.WAITING, J.PAUSED, J.COMPENSATING, J.FAILED, J.CANCELLED, J.SUCCEEDED}),
+    J.RUNNING: frozenset({J.WAITING, J.PAUSED, J.COMPENSATING, J.SUCCEEDED, J.FAILED, J.CANCELLED}),
+    J.WAITING: frozenset({J.RUNNING, J.PAUSED, J.COMPENSATING, J.SUCCEEDED, J.FAILED, J.CANCELLED}),
+    J.PAUSED: frozenset({J.QUEUED, J.RUNNING, J.WAITING, J.COMPENSATING, J.SUCCEEDED, J.FAILED, J.CANCELLED}),
+    J.COMPENSATING: frozenset({J.COMPENSATED, J.FAILED, J.CANCELLED}),
     J.SUCCEEDED: frozenset(),
-    J.FAILED: frozenset(),
-    J.CANCELLED: frozenset(),
+    J.FAILED: frozenset({J.RUNNING}),  # retried by a person
+    J.CANCELLED: frozenset({J.RUNNING}),  # retried by a person
+    J.COMPENSATED: frozenset(),
 }
 
 STEP_MOVES: dict[StepState, frozenset[StepState]] = {
-    S.PENDING: frozenset({S.READY, S.QUEUED, S.REFUSED, S.CANCELLED, S.SKIPPED, S.WAITING_APPROVAL}),
-    S.READY: frozenset({S.WAITING_APPROVAL, S.QUEUED, S.REFUSED, S.FAILED, S.CANCELLED}),
-    S.WAITING_APPROVAL: frozenset({S.QUEUED, S.SUCCEEDED, S.REFUSED, S.READY, S.CANCELLED}),
-    S.QUEUED: frozenset({S.RUNNING, S.CANCELLED}),
-    S.RUNNING: frozenset({S.SUCCEEDED, S.FAILED, S.REFUSED, S.QUEUED, S.READY, S.IN_DOUBT, S.CANCELLED}),
-    S.IN_DOUBT: frozenset({S.SUCCEEDED, S.FAILED, S.QUEUED, S.READY, S.REFUSED, S.CANCELLED}),
-    S.SUCCEEDED: frozenset(),
-    S.FAILED: frozenset(),
-    S.REFUSED: frozenset(),
-    S.CANCELLED: frozenset(),
-    S.SKIPPED: frozenset(),
+    S.PENDING: frozenset(
+        {S.READY, S.QUEUED, S.SUCCEEDED, S.FAILED, S.REFUSED, S.CANCELLED, S.SKIPPED, S.WAITING_APPROVAL}
+    ),
+    S.READY: frozenset({S.PENDING, S.WAITING_APPROVAL, S.QUEUED, S.REFUSED, S.FAILED, S.CANCELLED}),
+    S.WAITING_APPROVAL: frozenset({S.PENDING, S.QUEUED, S.SUCCEEDED, S.REFUSED, S.READY, S.CANCELLED}),
+    S.QUEUED: frozenset({S.PENDING, S.RUNNING, S.CANCELLED, S.REFUSED}),
+    S.RUNNING: frozenset({S.PENDING, S.SUCCEEDED, S.FAILED, S.REFUSED, S.QUEUED, S.READY, S.IN_DOUBT, S.CANCELLED}),
+    S.IN_DOUBT: frozenset({S.PENDING, S.SUCCEEDED, S.FAILED, S.QUEUED, S.READY, S.REFUSED, S.CANCELLED}),
+    S.SUCCEEDED: frozenset({S.COMPENSATED}),
+    S.FAILED: frozenset({S.PENDING}),  # retried by a person, with its job
+    S.REFUSED: frozenset({S.PENDING}),
+    S.CANCELLED: frozenset({S.PENDING}),
+    S.SKIPPED: frozenset({S.PENDING}),
+    S.COMPENSATED: frozenset(),
 }
 
-JOB_DONE = frozenset(state for state, moves in JOB_MOVES.items() if not moves)
-STEP_DONE = frozenset(state for state, moves in STEP_MOVES.items() if not moves)
+JOB_DONE = frozenset({J.SUCCEEDED, J.FAILED, J.CANCELLED, J.COMPENSATED})
+STEP_DONE = frozenset({S.SUCCEEDED, S.FAILED, S.REFUSED, S.CANCELLED, S.SKIPPED, S.COMPENSATED})
 STEP_OPEN = frozenset(STEP_MOVES) - STEP_DONE
 STEP_SENT = frozenset({S.READY, S.QUEUED, S.IN_DOUBT})  # a worker gets a message about it

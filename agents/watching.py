@@ -14,7 +14,7 @@ from agents.states import STEP_DONE, JobState
 # Redis wakes the reader; this is how long a lost wake-up costs.
 POLL_S = 1.0
 
-EXIT_CODES = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 2}
+EXIT_CODES = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 2, JobState.COMPENSATED: 1}
 
 
 def follow(job_id: UUID, *, after: int = 0, timeout_s: float | None = None) -> Iterator[FeedEntry | None]:

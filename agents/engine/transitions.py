@@ -11,7 +11,7 @@ from uuid import UUID
 from agents import feed
 from agents.errors import IllegalTransition, StepMoved
 from agents.models import Job, Step
-from agents.states import JOB_MOVES, STEP_DONE, STEP_MOVES, STEP_SENT, JobState, StepState
+from agents.states import JOB_DONE, JOB_MOVES, STEP_DONE, STEP_MOVES, STEP_SENT, JobState, StepState
 from audit.actor import Actor, Target
 from audit.append import record
 from audit.kinds import Event
@@ -115,7 +115,7 @@ def move_job(
         return
     if to not in JOB_MOVES[seen]:
         raise IllegalTransition(f"job {job.pk}: {seen} -> {to}")
-    if not JOB_MOVES[to]:
+    if to in JOB_DONE:
         changes.setdefault("finished_at", now)
     if to is JobState.RUNNING and job.started_at is None:
         changes.setdefault("started_at", now)

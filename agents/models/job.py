@@ -19,9 +19,10 @@ class Job(models.Model):
     class Kind(models.TextChoices):
         GOAL = "goal"
         PLAN = "plan"
+        WORKFLOW = "workflow"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    kind = models.CharField(max_length=4, choices=Kind.choices)
+    kind = models.CharField(max_length=8, choices=Kind.choices)
     goal = models.TextField(help_text="what to reach; for a plan, its title")
     agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
     repository = models.ForeignKey(Repository, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
@@ -30,6 +31,22 @@ class Job(models.Model):
     labels = models.JSONField(default=dict)
     state = models.CharField(max_length=12, choices=JobState.choices, default=JobState.QUEUED)
     cancel_requested = models.BooleanField(default=False)
+    inputs = models.JSONField(default=dict, help_text="of a workflow, checked against its schema")
+    outputs = models.JSONField(null=True, blank=True)
+    trigger = models.CharField(
+        max_length=200, blank=True, help_text="what started it where no person did: schedule:nightly, webhook:ci"
+    )
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
+    parent_step = models.ForeignKey(
+        "agents.Step", null=True, blank=True, on_delete=models.PROTECT, related_name="child_jobs"
+    )
+    depth = models.PositiveSmallIntegerField(default=0, help_text="of delegation: 0 is a person's own job")
+    forked_from = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="forks")
+    concurrency_key = models.CharField(
+        max_length=200, blank=True, help_text="of the jobs that share a key, one runs at a time"
+    )
+    starts_at = models.DateTimeField(null=True, blank=True, help_text="not before: a row, never a countdown")
+    deadline_at = models.DateTimeField(null=True, blank=True, help_text="the wall-clock limit")
     outcome = models.TextField(blank=True, help_text="what the agent says at the end, or why the job failed")
     idempotency_key = models.CharField(max_length=200, blank=True)
     request_sha256 = models.CharField(max_length=64, blank=True)

@@ -15,8 +15,18 @@ class Step(models.Model):
     `attempt` is the fence: a claim increments it, and only the holder of (id, running, attempt) settles.
     """
 
+    class Kind(models.TextChoices):
+        CALL = "call"  # one call of its tool
+        MAP = "map"  # fans out into chunks, and ends when they have ended; no worker runs it
+        CHUNK = "chunk"  # calls its tool once for each of its items
+        JOB = "job"  # a sub-workflow or a sub-goal: ends when its child job has ended; no worker runs it
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    kind = models.CharField(max_length=5, choices=Kind.choices, default=Kind.CALL)
     job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="steps")
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="chunks", help_text="a chunk's map step"
+    )
     seq = models.PositiveIntegerField(help_text="order of appearance in the job")
     key = models.CharField(max_length=80)
     tool = models.CharField(max_length=120)
@@ -25,6 +35,21 @@ class Step(models.Model):
     needs = ArrayField(models.CharField(max_length=80), default=list, help_text="keys of steps that come first")
     needs_success = models.BooleanField(
         default=True, help_text="False: it is enough that they have ended (a model step reads failures too)"
+    )
+    template = models.JSONField(
+        null=True, blank=True, help_text="arguments with ${{ CEL }}: resolved when the step is released"
+    )
+    condition = models.TextField(blank=True, help_text="CEL over inputs and results: false skips the step")
+    spec = models.JSONField(null=True, blank=True, help_text="of a map or job step: what it fans out into")
+    retry = models.JSONField(
+        null=True, blank=True, help_text="max_attempts, delay_s, backoff, max_delay_s, on: error classes"
+    )
+    timeout_s = models.PositiveIntegerField(null=True, blank=True, help_text="wall clock of one attempt")
+    fallbacks = models.JSONField(default=list, blank=True, help_text="[{tool, arguments}], tried in order")
+    fallback_used = models.PositiveSmallIntegerField(default=0)
+    compensation = models.JSONField(null=True, blank=True, help_text="{tool, arguments} that undoes it")
+    compensates = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="compensated_by"
     )
     reason = models.TextField(blank=True, help_text="why the agent wants it, in its words: untrusted")
     tool_call_id = models.CharField(max_length=120, blank=True, help_text="the model's id of this call")
@@ -50,8 +75,12 @@ class Step(models.Model):
     dispatches = models.PositiveIntegerField(default=0)
     # the end
     result = models.JSONField(null=True, help_text="ok, summary, data, text, exit_code, truncated_bytes, sandbox")
+    error_class = models.CharField(
+        max_length=10, blank=True, help_text="transient, rate_limit, bad_input, denied, timeout, resource, bug, lost"
+    )
     error_code = models.CharField(max_length=60, blank=True)
     error = models.TextField(blank=True)
+    losses = models.PositiveSmallIntegerField(default=0, help_text="attempts that took their worker with them")
     tokens = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
     ready_at = models.DateTimeField(null=True)

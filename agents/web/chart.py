@@ -11,7 +11,7 @@ from django.utils import timezone
 from agents.models import Job
 from agents.states import JobState
 
-STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)  # from the ground up
+STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.COMPENSATED)  # from the ground up
 HEIGHT_PX = 84  # of the highest day
 TOP_PX = 18  # above it, for its number
 SHARE = 0.56  # of a day's width, taken by its bar

@@ -19,6 +19,7 @@ STEP_LABELS = {
     StepState.IN_DOUBT: "in doubt",
     StepState.CANCELLED: "cancelled",
     StepState.SKIPPED: "skipped",
+    StepState.COMPENSATED: "undone",
 }
 
 # Where room is short.
@@ -28,9 +29,12 @@ JOB_LABELS = {
     JobState.QUEUED: "queued",
     JobState.RUNNING: "running",
     JobState.WAITING: "waits for people",
+    JobState.PAUSED: "paused",
+    JobState.COMPENSATING: "undoing",
     JobState.SUCCEEDED: "succeeded",
     JobState.FAILED: "failed",
     JobState.CANCELLED: "cancelled",
+    JobState.COMPENSATED: "undone",
 }
 
 

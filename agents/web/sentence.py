@@ -99,5 +99,10 @@ def _queued(steps: Sequence[Step], now: datetime) -> Sentence:
 def _ended(job: Job, steps: Sequence[Step]) -> Sentence:
     took = f" after {duration(job.finished_at - (job.started_at or job.created_at))}" if job.finished_at else ""
     done = count(sum(step.state == StepState.SUCCEEDED for step in steps), "step succeeded", "steps succeeded")
-    verb = {JobState.SUCCEEDED: "Succeeded", JobState.FAILED: "Failed", JobState.CANCELLED: "Was cancelled"}
+    verb = {
+        JobState.SUCCEEDED: "Succeeded",
+        JobState.FAILED: "Failed",
+        JobState.CANCELLED: "Was cancelled",
+        JobState.COMPENSATED: "Was undone",
+    }
     return Sentence(f"{verb[JobState(job.state)]}{took}; {done} of {len(steps)}.", job.state)

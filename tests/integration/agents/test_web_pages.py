@@ -488,10 +488,10 @@ def test_the_dashboard_draws_what_ended_each_day_and_has_it_as_a_table():
     web.job(ada, state="running")
     html = get(web.signed_in(ada), "/overview/")
     strict(html)
-    assert "2 succeeded, 1 failed, 1 cancelled in 7 days" in html
+    assert "2 succeeded, 1 failed, 1 cancelled, 0 compensated in 7 days" in html
     today = f"{timezone.localdate(now):%a} {timezone.localdate(now).day}"
     row = re.search(rf'<th scope="row">{today}</th>(.*?)</tr>', html)
-    assert row is not None and re.findall(r">(\d+)<", row[1]) == ["2", "1", "0"]
+    assert row is not None and re.findall(r">(\d+)<", row[1]) == ["2", "1", "0", "0"]
     assert html.count('<rect class="bar-') == 3
     assert "No job has ended in these days." in get(web.signed_in(user("bob")), "/overview/")
 
@@ -508,7 +508,7 @@ def test_a_bar_is_as_high_as_its_number_and_the_pieces_stand_on_each_other():
     assert good.y + good.height == made.ground_y and bad.y + bad.height == good.y
     assert (empty.total, empty.pieces) == (0, [])
     assert last.pieces[0].height == chart.HEIGHT_PX / 2
-    assert (made.total, made.summary) == (6, "3 succeeded, 1 failed, 2 cancelled")
+    assert (made.total, made.summary) == (6, "3 succeeded, 1 failed, 2 cancelled, 0 compensated")
     assert chart.chart([(date(2026, 3, 1), {})]).total == 0
 
 

@@ -10,15 +10,21 @@ def test_every_state_stands_in_the_tables():
     assert set(STEP_MOVES) == set(StepState)
 
 
-def test_what_has_ended_never_moves_again():
-    assert {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED} == JOB_DONE
-    assert {
-        StepState.SUCCEEDED,
-        StepState.FAILED,
-        StepState.REFUSED,
-        StepState.CANCELLED,
-        StepState.SKIPPED,
-    } == STEP_DONE
+def test_what_has_ended_moves_again_only_where_a_person_retries_it_or_it_is_undone():
+    assert {state: moves for state, moves in JOB_MOVES.items() if state in JOB_DONE} == {
+        JobState.SUCCEEDED: set(),
+        JobState.FAILED: {JobState.RUNNING},
+        JobState.CANCELLED: {JobState.RUNNING},
+        JobState.COMPENSATED: set(),
+    }
+    assert {state: moves for state, moves in STEP_MOVES.items() if state in STEP_DONE} == {
+        StepState.SUCCEEDED: {StepState.COMPENSATED},
+        StepState.FAILED: {StepState.PENDING},
+        StepState.REFUSED: {StepState.PENDING},
+        StepState.CANCELLED: {StepState.PENDING},
+        StepState.SKIPPED: {StepState.PENDING},
+        StepState.COMPENSATED: set(),
+    }
 
 
 @pytest.mark.parametrize("state", sorted(set(StepState) - STEP_DONE))
