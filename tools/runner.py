@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from tools import permits, redact, registry
+from tools import batch, permits, redact, registry
 from tools.box import SandboxBox
 from tools.errors import PermitMismatch, ToolRefused
 from tools.sandbox.output import clean
@@ -62,6 +62,8 @@ def run(
         deadline_s=math.inf if deadline_s is None else time.monotonic() + deadline_s,
     )
     try:
+        if call.many:
+            return batch.run(tool, call, box, storable=lambda result: _storable(result, box))
         result = tool.run(call.arguments, box)
     finally:
         box.close()
@@ -77,6 +79,8 @@ def preview(call: Call) -> tuple[str, dict[str, Any]]:
     tool = _tool(call)
     if tool.asks_person:
         return "", {}
+    if call.many:
+        return redact.text(clean(batch.describe(tool, call))), {}
     state = _target_state(tool, call)
     text = redact.text(clean(tool.preview(call.arguments, _looking_box(tool, call))))
     if len(text) > _PREVIEW_MAX:
@@ -104,7 +108,7 @@ def _tool(call: Call) -> Tool:
         raise PermitMismatch(
             f"{tool.name} has changed since this call was made.", made=call.schema_version, now=tool.schema_version
         )
-    registry.validate(tool, call.arguments)
+    batch.validate(tool, call)
     return tool
 
 

@@ -53,7 +53,8 @@ class Call:
 
     tool, schema_version: which tool, which version of its schema; arguments: validated JSON; workspace_id: the job's
     workspace; target_state: what an approver saw of the world (such as the commit that a push would move), empty
-    where nobody was asked; preview_digest: SHA-256 (hex) of the preview that an approver saw, or "".
+    where nobody was asked; preview_digest: SHA-256 (hex) of the preview that an approver saw, or ""; many: the
+    arguments are {"calls": [arguments, …]}, and the tool runs once for each (`tools.batch`).
     """
 
     tool: str
@@ -62,10 +63,11 @@ class Call:
     workspace_id: str
     target_state: Mapping[str, Any] = field(default_factory=dict)
     preview_digest: str = ""
+    many: bool = False
 
     def digest(self) -> str:
         """SHA-256, hex, over a domain tag and the JCS form (RFC 8785) of every field."""
-        body = {
+        body: dict[str, Any] = {
             "tool": self.tool,
             "schema_version": self.schema_version,
             "arguments": dict(self.arguments),
@@ -73,6 +75,8 @@ class Call:
             "target_state": dict(self.target_state),
             "preview_digest": self.preview_digest,
         }
+        if self.many:
+            body["many"] = True
         return hashlib.sha256(b"countersign-call/v1\n" + canonical_json(body)).hexdigest()
 
 

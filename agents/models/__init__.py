@@ -4,8 +4,20 @@ from agents.models.agent import Agent, Repository
 from agents.models.feed import FeedEntry
 from agents.models.job import Job
 from agents.models.llm import LlmCall
+from agents.models.mapitem import MapItem
 from agents.models.step import Attempt, Step
 from agents.models.token import ApiToken
 from agents.models.worker import WorkerProcess
 
-__all__ = ["Agent", "ApiToken", "Attempt", "FeedEntry", "Job", "LlmCall", "Repository", "Step", "WorkerProcess"]
+__all__ = [
+    "Agent",
+    "ApiToken",
+    "Attempt",
+    "FeedEntry",
+    "Job",
+    "LlmCall",
+    "MapItem",
+    "Repository",
+    "Step",
+    "WorkerProcess",
+]

@@ -4,7 +4,7 @@ Within a policy a matching deny wins, else the first matching rule by order. Acr
 deny, then ask, then allow (docs/decisions/0002). Where no policy has a matching rule, the call is denied.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
@@ -120,7 +120,16 @@ _cached = _Published()
 
 def evaluate(given: PolicyInput) -> Decision:
     """Decides by the versions that are published now, as this transaction sees it. One small query a call."""
+    return _decide(_published(), given)
+
+
+def evaluate_each(given: Iterable[PolicyInput]) -> list[Decision]:
+    """The same for many calls, by the same versions. One small query for all."""
     policies = _published()
+    return [_decide(policies, one) for one in given]
+
+
+def _decide(policies: tuple["_Policy", ...], given: PolicyInput) -> Decision:
     try:
         variables = conditions.scope(given.variables())
     except ConditionFailed as error:
