@@ -8,6 +8,7 @@ from agents.models.mapitem import MapItem
 from agents.models.step import Attempt, Step
 from agents.models.token import ApiToken
 from agents.models.worker import WorkerProcess
+from agents.models.workflow import Workflow, WorkflowVersion
 
 __all__ = [
     "Agent",
@@ -20,4 +21,6 @@ __all__ = [
     "Repository",
     "Step",
     "WorkerProcess",
+    "Workflow",
+    "WorkflowVersion",
 ]

@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import Q
 
 from agents.models.agent import Agent, Repository
+from agents.models.workflow import WorkflowVersion
 from agents.states import JobState
 from audit.ids import uuid7
 
@@ -31,6 +32,9 @@ class Job(models.Model):
     labels = models.JSONField(default=dict)
     state = models.CharField(max_length=12, choices=JobState.choices, default=JobState.QUEUED)
     cancel_requested = models.BooleanField(default=False)
+    workflow_version = models.ForeignKey(
+        WorkflowVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs"
+    )
     inputs = models.JSONField(default=dict, help_text="of a workflow, checked against its schema")
     outputs = models.JSONField(null=True, blank=True)
     trigger = models.CharField(
