@@ -7,7 +7,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
         ("agents", "0003_map_items"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
@@ -20,7 +19,16 @@ class Migration(migrations.Migration):
                 ("id", models.UUIDField(default=audit.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("name", models.SlugField(max_length=80, unique=True)),
                 ("created_at", models.DateTimeField()),
-                ("owner", models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
                 "ordering": ["name"],
@@ -31,16 +39,47 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.UUIDField(default=audit.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("number", models.PositiveIntegerField()),
-                ("status", models.CharField(choices=[("draft", "Draft"), ("published", "Published"), ("retired", "Retired")], default="draft", max_length=9)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("draft", "Draft"), ("published", "Published"), ("retired", "Retired")],
+                        default="draft",
+                        max_length=9,
+                    ),
+                ),
                 ("source", models.TextField(help_text="YAML or JSON, as it was given")),
-                ("definition", models.JSONField(help_text="the source as data; null while a draft cannot be read", null=True)),
-                ("sha256", models.CharField(help_text="of the source"s UTF-8 bytes", max_length=64)),
+                (
+                    "definition",
+                    models.JSONField(help_text="the source as data; null while a draft cannot be read", null=True),
+                ),
+                ("sha256", models.CharField(help_text="of the source's UTF-8 bytes", max_length=64)),
                 ("note", models.CharField(blank=True, help_text="what is new, in words", max_length=500)),
                 ("created_at", models.DateTimeField()),
                 ("published_at", models.DateTimeField(null=True)),
-                ("created_by", models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
-                ("published_by", models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
-                ("workflow", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="versions", to="agents.workflow")),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "published_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "workflow",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="versions", to="agents.workflow"
+                    ),
+                ),
             ],
             options={
                 "ordering": ["workflow", "-number"],
@@ -49,7 +88,13 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="job",
             name="workflow_version",
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="jobs", to="agents.workflowversion"),
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="jobs",
+                to="agents.workflowversion",
+            ),
         ),
         migrations.AddConstraint(
             model_name="workflowversion",
@@ -57,10 +102,20 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="workflowversion",
-            constraint=models.CheckConstraint(condition=models.Q(("status__in", ["draft", "published", "retired"])), name="workflow_version_status_known"),
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["draft", "published", "retired"])),
+                name="workflow_version_status_known",
+            ),
         ),
         migrations.AddConstraint(
             model_name="workflowversion",
-            constraint=models.CheckConstraint(condition=models.Q(("status", "draft"), models.Q(("definition__isnull", False), ("published_at__isnull", False)), _connector="OR"), name="workflow_version_published_whole"),
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("status", "draft"),
+                    models.Q(("definition__isnull", False), ("published_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="workflow_version_published_whole",
+            ),
         ),
     ]
