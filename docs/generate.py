@@ -118,6 +118,8 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "git.show": [{"ref": "HEAD"}],
     "git.status": [{}],
     "git.tag": [{"name": "v1.0.0", "message": "First"}],
+    "job.delegate": [{"goal": "Find out why tests/test_pay.py fails.", "agent": "reader", "tools": ["files.*", "git.log"]}],
+    "job.workflow": [{"workflow": "validate", "inputs": {}}],
     "human.ask": [{"question": "Which branch?"}],
     "llm.think": [{"turn": 1}],
     "shell.exec": [

@@ -213,6 +213,8 @@ class Tool(ABC):
     schema_version: ClassVar[int] = 1
     limits: ClassVar[Limits] = Limits()
     asks_person: ClassVar[bool] = False
+    # True: the call is a job of its own, which the engine starts and waits for; no worker runs it.
+    starts_job: ClassVar[bool] = False
     # False: the tool is the engine's own (a model call); it is governed and audited but not offered to models.
     offered: ClassVar[bool] = True
 

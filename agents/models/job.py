@@ -44,6 +44,12 @@ class Job(models.Model):
     parent_step = models.ForeignKey(
         "agents.Step", null=True, blank=True, on_delete=models.PROTECT, related_name="child_jobs"
     )
+    grant = models.JSONField(
+        default=list, blank=True, help_text="of a delegated job: tool patterns by level, all of which must cover a call"
+    )
+    workspace_of = models.UUIDField(
+        null=True, blank=True, help_text="the job whose workspace this one works in; its own where empty"
+    )
     depth = models.PositiveSmallIntegerField(default=0, help_text="of delegation: 0 is a person's own job")
     forked_from = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="forks")
     concurrency_key = models.CharField(
