@@ -6,6 +6,7 @@ from agents.models.job import Job
 from agents.models.llm import LlmCall
 from agents.models.mapitem import MapItem
 from agents.models.step import Attempt, Step
+from agents.models.tenant import FairQueue, RateBucket, RateLimit, Tenant
 from agents.models.token import ApiToken
 from agents.models.worker import WorkerProcess
 from agents.models.workflow import Workflow, WorkflowVersion
@@ -14,12 +15,16 @@ __all__ = [
     "Agent",
     "ApiToken",
     "Attempt",
+    "FairQueue",
     "FeedEntry",
     "Job",
     "LlmCall",
     "MapItem",
+    "RateBucket",
+    "RateLimit",
     "Repository",
     "Step",
+    "Tenant",
     "WorkerProcess",
     "Workflow",
     "WorkflowVersion",

@@ -5,8 +5,9 @@ from django.db import models
 from django.db.models import Q
 
 from agents.models.agent import Agent, Repository
+from agents.models.tenant import Tenant
 from agents.models.workflow import WorkflowVersion
-from agents.states import JobState
+from agents.states import JOB_DONE, JobState
 from audit.ids import uuid7
 
 
@@ -28,6 +29,15 @@ class Job(models.Model):
     agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
     repository = models.ForeignKey(Repository, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="jobs")
+    tenant = models.ForeignKey(
+        Tenant,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="jobs",
+        db_index=False,
+        help_text="whose share of the workers it uses; empty: the default tenant's",
+    )
     priority = models.SmallIntegerField(default=5, help_text="0 (first) to 9 (last)")
     labels = models.JSONField(default=dict)
     state = models.CharField(max_length=12, choices=JobState.choices, default=JobState.QUEUED)
@@ -55,6 +65,9 @@ class Job(models.Model):
     concurrency_key = models.CharField(
         max_length=200, blank=True, help_text="of the jobs that share a key, one runs at a time"
     )
+    holds_key = models.BooleanField(
+        default=False, db_default=False, help_text="it is the one job of its tenant and key that may run"
+    )
     starts_at = models.DateTimeField(null=True, blank=True, help_text="not before: a row, never a countdown")
     deadline_at = models.DateTimeField(null=True, blank=True, help_text="the wall-clock limit")
     outcome = models.TextField(blank=True, help_text="what the agent says at the end, or why the job failed")
@@ -70,10 +83,25 @@ class Job(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
-        indexes = [models.Index(fields=["state", "created_at"]), models.Index(fields=["owner", "-created_at"])]
+        indexes = [
+            models.Index(fields=["state", "created_at"]),
+            models.Index(fields=["owner", "-created_at"]),
+            models.Index(fields=["tenant", "owner"], condition=~Q(state__in=sorted(JOB_DONE)), name="job_unfinished"),
+            models.Index(
+                fields=["concurrency_key", "created_at"],
+                condition=~Q(concurrency_key="") & ~Q(state__in=sorted(JOB_DONE)),
+                name="job_keyed",
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["owner", "idempotency_key"], condition=~Q(idempotency_key=""), name="job_idempotency_key"
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "concurrency_key"],
+                condition=Q(holds_key=True) & ~Q(state__in=sorted(JOB_DONE)),
+                nulls_distinct=False,
+                name="job_concurrency_key",
             ),
             models.CheckConstraint(condition=Q(priority__gte=0, priority__lte=9), name="job_priority_range"),
             models.CheckConstraint(condition=Q(state__in=JobState.values), name="job_state_known"),

@@ -2,9 +2,11 @@
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
 
 from agents.models.job import Job
+from agents.models.tenant import Tenant
 from agents.states import StepState
 from audit.ids import uuid7
 
@@ -73,6 +75,25 @@ class Step(models.Model):
     not_before = models.DateTimeField(null=True, help_text="a retry's delay: a row, never a countdown")
     dispatched_at = models.DateTimeField(null=True)
     dispatches = models.PositiveIntegerField(default=0)
+    # its place among those that wait for release: the job's, set by the trigger agents_step_lane
+    tenant = models.ForeignKey(
+        Tenant,
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+    )
+    priority = models.SmallIntegerField(null=True, blank=True, editable=False)
+    waits_for = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="the rate limit for which it waits until not_before",
+    )
     # the end
     result = models.JSONField(null=True, help_text="ok, summary, data, text, exit_code, truncated_bytes, sandbox")
     error_class = models.CharField(
@@ -100,6 +121,17 @@ class Step(models.Model):
         indexes = [
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="step_running"),
             models.Index(fields=["dispatched_at"], condition=Q(state__in=["queued", "ready"]), name="step_to_dispatch"),
+            models.Index(
+                F("queue"),
+                Coalesce("tenant", 0),
+                Coalesce("priority", 5),
+                Coalesce("not_before", "ready_at", "created_at"),
+                F("id"),
+                condition=Q(dispatched_at__isnull=True)
+                & (Q(state__in=["queued", "ready"]) | Q(state="in_doubt") & ~Q(error_code="needs_person")),
+                name="step_lanes",
+            ),
+            models.Index(fields=["waits_for", "not_before"], condition=~Q(waits_for=""), name="step_limited"),
         ]
 
     def __str__(self) -> str:
