@@ -8,6 +8,18 @@ from agents.models.mapitem import MapItem
 from agents.models.step import Attempt, Step
 from agents.models.tenant import FairQueue, RateBucket, RateLimit, Tenant
 from agents.models.token import ApiToken
+from agents.models.trigger import (
+    EventMatch,
+    EventRule,
+    Schedule,
+    TriggerEvent,
+    TriggerRun,
+    Webhook,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookMessage,
+)
 from agents.models.worker import WorkerProcess
 from agents.models.workflow import Workflow, WorkflowVersion
 
@@ -15,6 +27,8 @@ __all__ = [
     "Agent",
     "ApiToken",
     "Attempt",
+    "EventMatch",
+    "EventRule",
     "FairQueue",
     "FeedEntry",
     "Job",
@@ -23,8 +37,16 @@ __all__ = [
     "RateBucket",
     "RateLimit",
     "Repository",
+    "Schedule",
     "Step",
     "Tenant",
+    "TriggerEvent",
+    "TriggerRun",
+    "Webhook",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookMessage",
     "WorkerProcess",
     "Workflow",
     "WorkflowVersion",

@@ -13,6 +13,9 @@ class ApiToken(models.Model):
     class Scope(models.TextChoices):
         JOBS_READ = "jobs:read"
         JOBS_WRITE = "jobs:write"
+        TRIGGERS_READ = "triggers:read"
+        TRIGGERS_WRITE = "triggers:write"
+        EVENTS_WRITE = "events:write"
         APPROVALS_READ = "approvals:read"
         APPROVALS_DECIDE = "approvals:decide"
         AUDIT_READ = "audit:read"
