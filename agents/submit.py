@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -26,11 +27,15 @@ _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _KEY_CONSTRAINT = "job_idempotency_key"
 
 
-def submit(payload: Mapping[str, Any], *, user: User, idempotency_key: str = "", now: datetime) -> tuple[Job, bool]:
+def submit(
+    payload: Mapping[str, Any], *, user: User, idempotency_key: str = "", trigger: str = "", now: datetime
+) -> tuple[Job, bool]:
     """Creates the job that `payload` describes (see `agents.payload.JobInput`); False: it was created before.
 
     With an idempotency key (1 to 200 visible ASCII characters, private to the user) the same payload gives the same
     job, also where two submissions race.
+
+    trigger: what started it where no person did, such as `schedule:nightly`.
 
     Raises:
         InvalidInput (InvalidPlan, UnknownAgent, UnknownRepository): with every wrong field; nothing is written.
@@ -44,7 +49,7 @@ def submit(payload: Mapping[str, Any], *, user: User, idempotency_key: str = "",
         earlier = _earlier(user, idempotency_key, digest)
         if earlier is not None:
             return earlier, False
-    new = new_job(payload, user=user, idempotency_key=idempotency_key, digest=digest)
+    new = replace(new_job(payload, user=user, idempotency_key=idempotency_key, digest=digest), trigger=trigger)
     try:
         with transaction.atomic():
             return create_job(new, now=now, actor=Actor.user(user.pk)), True

@@ -51,6 +51,7 @@ class NewJob:
     steps: Sequence[NewStep] = ()
     idempotency_key: str = ""
     request_sha256: str = ""
+    trigger: str = ""
 
 
 @transaction.atomic
@@ -73,6 +74,7 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
         state=JobState.QUEUED,
         idempotency_key=new.idempotency_key,
         request_sha256=new.request_sha256,
+        trigger=new.trigger,
         max_steps=new.agent.max_steps if new.agent else DEFAULT_MAX_STEPS,
         max_tokens=new.agent.max_tokens if new.agent else DEFAULT_MAX_TOKENS,
         created_at=now,
@@ -87,6 +89,7 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
             "agent": job.agent.name if job.agent else "",
             "repository": job.repository.name if job.repository else "",
             "priority": job.priority,
+            **({"trigger": job.trigger} if job.trigger else {}),
         },
         payload={"goal": job.goal, "labels": job.labels},
     )
