@@ -1,8 +1,8 @@
 """A new job: its rows, its first steps and their audit records in one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -13,12 +13,13 @@ from agents import feed
 from agents.engine.advance import THINK, advance
 from agents.engine.transitions import job_target, step_entry, step_facts, step_target
 from agents.errors import InvalidPlan, QueueFull
-from agents.models import Agent, Job, Repository, Step
+from agents.models import Agent, Job, Repository, Step, WorkflowVersion
 from agents.states import JOB_DONE, JobState
 from audit.actor import Actor
 from audit.append import record
 from audit.kinds import Event
 from tools import registry
+from tools.spec import Risk
 
 PREPARE = "prepare"  # the step that clones the repository into the job's workspace
 DEFAULT_MAX_STEPS, DEFAULT_MAX_TOKENS = 200, 400_000
@@ -26,7 +27,11 @@ DEFAULT_MAX_STEPS, DEFAULT_MAX_TOKENS = 200, 400_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewStep:
-    """A proposed step. `needs` are keys of others; `needs_success` False: it is enough that they have ended."""
+    """A proposed step. `needs` are keys of others; `needs_success` False: it is enough that they have ended.
+
+    Of a workflow's step: template, the arguments where they hold `${{ CEL }}` (then `arguments` is empty until the step
+    is released); condition, spec, retry, timeout_s, fallbacks and compensation as the columns of `Step` say.
+    """
 
     key: str
     tool: str
@@ -35,6 +40,14 @@ class NewStep:
     reason: str = ""
     needs_success: bool = True
     tool_call_id: str = ""
+    kind: str = Step.Kind.CALL
+    template: Any = None
+    condition: str = ""
+    spec: dict[str, Any] | None = None
+    retry: dict[str, Any] | None = None
+    timeout_s: int | None = None
+    fallbacks: Sequence[dict[str, Any]] = ()
+    compensation: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +65,10 @@ class NewJob:
     idempotency_key: str = ""
     request_sha256: str = ""
     trigger: str = ""
+    workflow_version: WorkflowVersion | None = None
+    inputs: dict[str, Any] = field(default_factory=dict)
+    concurrency_key: str = ""
+    deadline_s: int | None = None
 
 
 @transaction.atomic
@@ -75,7 +92,11 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
         idempotency_key=new.idempotency_key,
         request_sha256=new.request_sha256,
         trigger=new.trigger,
-        max_steps=new.agent.max_steps if new.agent else DEFAULT_MAX_STEPS,
+        workflow_version=new.workflow_version,
+        inputs=new.inputs,
+        concurrency_key=new.concurrency_key,
+        deadline_at=now + timedelta(seconds=new.deadline_s) if new.deadline_s else None,
+        max_steps=max(new.agent.max_steps if new.agent else DEFAULT_MAX_STEPS, len(new.steps) + 1),
         max_tokens=new.agent.max_tokens if new.agent else DEFAULT_MAX_TOKENS,
         created_at=now,
     )
@@ -90,8 +111,9 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
             "repository": job.repository.name if job.repository else "",
             "priority": job.priority,
             **({"trigger": job.trigger} if job.trigger else {}),
+            **({"workflow": str(job.workflow_version)} if job.workflow_version else {}),
         },
-        payload={"goal": job.goal, "labels": job.labels},
+        payload={"goal": job.goal, "labels": job.labels, **({"inputs": job.inputs} if job.inputs else {})},
     )
     feed.append(job.pk, [feed.Entry(kind="job", data={"state": str(job.state)})], now=now)
     add_steps(job, _first_steps(new), now=now, actor=actor)
@@ -119,10 +141,18 @@ def add_steps(
                 needs_success=new.needs_success,
                 reason=new.reason,
                 tool_call_id=new.tool_call_id,
+                kind=new.kind,
+                template=new.template,
+                condition=new.condition,
+                spec=new.spec,
+                retry=new.retry,
+                timeout_s=new.timeout_s,
+                fallbacks=list(new.fallbacks),
+                compensation=new.compensation,
                 proposed_by=proposed_by,
                 effect=str(tool.effect),
                 queue=tool.queue,
-                risk=str(tool.risk(new.arguments).level),
+                risk=str(tool.risk(new.arguments).level if _complete(new) else Risk.LOW),
                 created_at=now,
             )
         )
@@ -133,7 +163,11 @@ def add_steps(
             actor=actor,
             target=step_target(row),
             context=step_facts(row, queue=row.queue, effect=row.effect),
-            payload={"arguments": row.arguments, "reason": row.reason},
+            payload={
+                "arguments": row.arguments,
+                "reason": row.reason,
+                **({"template": row.template} if row.template is not None else {}),
+            },
         )
     feed.append(job.pk, [step_entry(row) for row in rows], now=now)
     return rows
@@ -151,9 +185,13 @@ def _first_steps(new: NewJob) -> list[NewStep]:
     for number, step in enumerate(new.steps):
         if step.key == PREPARE:
             raise InvalidPlan(f"The key {PREPARE!r} is reserved.", field=f"steps[{number}].key")
-        needs = list(step.needs) or first
-        steps.append(NewStep(key=step.key, tool=step.tool, arguments=step.arguments, needs=needs, reason=step.reason))
+        steps.append(replace(step, needs=list(step.needs) or first))
     return steps
+
+
+def _complete(new: NewStep) -> bool:
+    """Are the arguments those of one call? What waits for its values is scored when it has them."""
+    return new.kind == Step.Kind.CALL and new.template is None
 
 
 def _make_room() -> None:
