@@ -4,13 +4,18 @@ AgentsError
 ├── InvalidInput            what was given cannot be used; `field` names where, `problems` lists every one
 │   ├── InvalidPlan         the steps: an unknown tool, a cycle, arguments that the tool's schema refuses
 │   ├── UnknownAgent        no enabled agent of that name
-│   └── UnknownRepository   no repository of that name that the user may see (or no such repository: same answer)
+│   ├── UnknownRepository   no repository of that name that the user may see (or no such repository: same answer)
+│   ├── InvalidWorkflow     a definition, each problem with its line
+│   └── UnknownWorkflow     no published workflow of that name and version
+├── NotADraft               a published version never changes
 ├── NotVisible              there is no such thing for this user
 ├── NotAllowed              the user sees it, but may not do this to it
 ├── IdempotencyConflict     this Idempotency-Key was used with another body
 ├── QueueFull               too many unfinished jobs; `retry_after_s` says when to try again
 ├── IllegalTransition       the state machine has no such move
 ├── StepMoved               somebody else moved the step first; nothing was written
+├── NotNow                  the job's state does not let it be paused, retried, forked or edited: the message says why
+├── MayHaveHappened         a retry would run what may have happened; `steps` are their keys
 └── AlreadyDone             the job has ended
 """
 
@@ -51,6 +56,18 @@ class UnknownRepository(InvalidInput):
     code = "unknown_repository"
 
 
+class InvalidWorkflow(InvalidInput):
+    code = "invalid_workflow"
+
+
+class UnknownWorkflow(InvalidInput):
+    code = "unknown_workflow"
+
+
+class NotADraft(AgentsError):
+    code = "not_a_draft"
+
+
 class NotVisible(AgentsError):
     code = "not_found"
 
@@ -83,3 +100,17 @@ class StepMoved(AgentsError):
 
 class AlreadyDone(AgentsError):
     code = "already_done"
+
+
+class NotNow(AgentsError):
+    code = "not_now"
+
+
+class MayHaveHappened(AgentsError):
+    """Look at the targets of `steps`, then name those that did not happen."""
+
+    code = "may_have_happened"
+
+    def __init__(self, message: str, *, steps: Sequence[str]) -> None:
+        super().__init__(message, steps=list(steps))
+        self.steps = list(steps)
