@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from agents.models import Agent, Job, Step
 from tests.factories.people import user
+from tests.factories.states import job_in, step_in
 
 
 def agent(name: str = "tester", *, tools: tuple[str, ...] = ("test.*",), **fields: Any) -> Agent:
@@ -17,9 +18,7 @@ def agent(name: str = "tester", *, tools: tuple[str, ...] = ("test.*",), **field
 
 def goal_job(goal: str = "look around", **fields: Any) -> Job:
     fields.setdefault("agent", agent())
-    return Job.objects.create(
-        kind=Job.Kind.GOAL, goal=goal, owner=user("ada"), state="running", created_at=timezone.now(), **fields
-    )
+    return job_in("running", kind=Job.Kind.GOAL, goal=goal, owner=user("ada"), created_at=timezone.now(), **fields)
 
 
 def step(job: Job, key: str, tool: str, *, state: str = "succeeded", **fields: Any) -> Step:
@@ -27,12 +26,12 @@ def step(job: Job, key: str, tool: str, *, state: str = "succeeded", **fields: A
     if state == "running":
         fields.setdefault("lease_until", timezone.now())
         fields.setdefault("attempt", 1)
-    return Step.objects.create(
+    return step_in(
+        state,
         job=job,
         seq=Step.objects.filter(job=job).count() + 1,
         key=key,
         tool=tool,
-        state=state,
         effect="read",
         queue="shell",
         created_at=timezone.now(),

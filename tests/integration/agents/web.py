@@ -22,6 +22,7 @@ from agents import feed
 from agents.models import Attempt, Job, Step
 from approvals.models import ApprovalRequest
 from config.devstack.places import free_port
+from tests.factories.states import job_in, step_in
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>\u202egnp"
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,7 +38,7 @@ def job(owner: User, *, state: str = "running", goal: str = "make the tests pass
     now = timezone.now()
     ended = {"finished_at": now} if state in {"succeeded", "failed", "cancelled"} else {}
     given = {"kind": "goal", "created_at": now - timedelta(seconds=60), "started_at": now - timedelta(seconds=59)}
-    return Job.objects.create(owner=owner, state=state, goal=goal, **{**given, **ended, **fields})
+    return job_in(state, owner=owner, goal=goal, **{**given, **ended, **fields})
 
 
 def step(of: Job, key: str = "1.1", *, state: str = "succeeded", **fields: Any) -> Step:
@@ -58,7 +59,7 @@ def step(of: Job, key: str = "1.1", *, state: str = "succeeded", **fields: Any) 
         given["lease_until"] = now + timedelta(seconds=30)
     if state in {"succeeded", "failed", "refused", "skipped", "cancelled"}:
         given["finished_at"] = now
-    made = Step.objects.create(job=of, key=key, state=state, **{**given, **fields})
+    made = step_in(state, job=of, key=key, **{**given, **fields})
     if made.attempt:
         Attempt.objects.create(
             step=made,
