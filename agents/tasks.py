@@ -1,6 +1,7 @@
 """Celery tasks: a line each. A message carries ids and a fencing number; the row is the truth."""
 
 import logging
+import os
 import threading
 from datetime import timedelta
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import UUID
 
 from celery import Task, shared_task
 from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+from django.conf import settings
 from django.db import Error
 from django.utils import timezone
 
@@ -15,6 +17,7 @@ from agents.engine import answers, dispatch
 from agents.engine.dispatch import PROBE, RUN
 from agents.engine.execute import Delivery, execute
 from agents.engine.leases import leases
+from agents.engine.releaser import Releaser
 from agents.models import Job
 from agents.states import JOB_DONE
 from agents.workers import Registration
@@ -68,6 +71,8 @@ def _worker_ready(sender: Any, **_: Any) -> None:
     registration = Registration(name=str(sender.hostname))
     leases.on_beat(registration.beat)  # writes the row; a database that is away now may be back then
     _registrations.append(registration)
+    group = settings.WORKER_GROUPS.get(os.environ.get("COUNTERSIGN_WORKER_GROUP", ""), {})
+    Releaser(list(group.get("queues", settings.QUEUES))).start()
 
 
 @worker_shutting_down.connect

@@ -66,11 +66,17 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "Repositories and sandbox": {
         "ALLOW_LOCAL_REPOSITORIES": "Also repositories by path or `file://`. On in development, off in production.",
+        "ALLOW_LOCAL_WEBHOOKS": "Outgoing webhooks also to `http://` and to addresses that are not on the public internet. "
+        "On in development, off in production.",
         "GIT_CREDENTIALS_FILE": "Path of a file with logins for https remotes. A path, never the contents.",
         "GIT_IDENTITY": "Author and committer of the agents' commits.",
         "SANDBOX_TIER": "Forces `bwrap`, `ns` or `ll` instead of the best that works.",
     },
     "Engine": {
+        "JOBS_QUEUED_MAX_PER_USER": "The same for one user; 0: no bound. A tenant's own bound stands in its row.",
+        "RELEASE_WINDOW": "Messages that may lie in a broker's queue for each thread that consumes it; further steps wait "
+        "in the database and are released in the fair order. 0: no bound, and no order.",
+        "RELEASE_AGEING_S": "Seconds of waiting that count as one priority better.",
         "JOBS_QUEUED_MAX": "Jobs that may be open at once; further ones are refused with 429.",
         "STEP_LEASE_S": "Seconds without a sign of life after which a worker counts as dead.",
         "STEP_REPUBLISH_AFTER_S": "Seconds until a message that nobody took is sent again.",

@@ -1,7 +1,7 @@
 """Publishing after commit. A message is a hint: lost or doubled ones are harmless, the sweeper sends again."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from celery import current_app
@@ -9,6 +9,7 @@ from django.db import transaction
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
+from agents.engine import backlog
 from agents.models import Step
 from agents.states import STEP_SENT
 
@@ -20,16 +21,17 @@ RUN, PROBE = "agents.run_step", "agents.probe_step"
 def after_commit(step: Step, *, task: str = RUN) -> None:
     """Publishes `(step id, attempt)` to the step's queue once the caller's transaction has committed.
 
-    The caller has set `dispatched_at` in that transaction; where publishing fails it is cleared again, so that the
-    next sweep publishes.
+    The caller has set `dispatched_at` in that transaction; where the queue is not short or publishing fails it is
+    cleared again, and the step is released when its turn comes (`agents.engine.release`).
     """
     step_id, attempt, queue = step.pk, step.attempt, step.queue
     transaction.on_commit(lambda: _publish(task, step_id, attempt, queue))
 
 
 def _publish(task: str, step_id: UUID, attempt: int, queue: str) -> None:
-    if not send(task, step_id, attempt, queue):
-        Step.objects.filter(pk=step_id, attempt=attempt).update(dispatched_at=None)
+    if not (backlog.admits(queue) and send(task, step_id, attempt, queue)):
+        Step.objects.filter(pk=step_id, attempt=attempt, state__in=STEP_SENT).update(dispatched_at=None)
+        backlog.note(queue)
 
 
 def hand_back(messages: Iterable[tuple[UUID, int]]) -> None:
@@ -49,3 +51,11 @@ def send(task: str, step_id: UUID, attempt: int, queue: str) -> bool:
         log.warning("step.publish_failed", extra={"step": str(step_id), "queue": queue, "error": type(error).__name__})
         return False
     return True
+
+
+def send_all(queue: str, messages: Sequence[tuple[str, UUID, int]]) -> int:
+    """Publishes `(task, step id, attempt)` in order; how many the broker took before it failed."""
+    for done, (task, step_id, attempt) in enumerate(messages):
+        if not send(task, step_id, attempt, queue):
+            return done
+    return len(messages)

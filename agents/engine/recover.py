@@ -11,7 +11,7 @@ from django.db.models import F, Q
 from redis.exceptions import RedisError
 
 from agents import feed
-from agents.engine import dispatch, doubt, settle
+from agents.engine import doubt, release, settle
 from agents.engine.advance import advance
 from agents.engine.transitions import ENGINE, lock_job
 from agents.models import Step
@@ -108,37 +108,30 @@ def forget_dispatches_if_redis_is_empty(now: datetime) -> int:
 
 
 def republish(now: datetime) -> int:
-    """Sends what was never sent, what has waited for 30 s x 2^dispatches, and retries that are due."""
-    due = (
-        Step.objects.filter(state__in=STEP_SENT)
-        .exclude(state=StepState.IN_DOUBT, error_code=doubt.NEEDS_PERSON)
-        .filter(Q(not_before__isnull=True) | Q(not_before__lte=now))
-        .order_by("job__priority", "created_at")
+    """Sends what was never sent, retries that are due, and what has waited for 30 s x 2^dispatches, in the fair order
+    and as far as the queues have room."""
+    _forget_overdue(now)
+    return release.release_all(now)
+
+
+def _forget_overdue(now: datetime) -> None:
+    """Messages that were sent so long ago that they count as lost: their steps wait for release again."""
+    sent = Step.objects.filter(state__in=STEP_SENT, dispatched_at__isnull=False).exclude(
+        state=StepState.IN_DOUBT, error_code=doubt.NEEDS_PERSON
     )
-    sent = 0
-    for step in due.filter(_unsent(now))[:BATCH]:
-        seen = step.dispatched_at
-        won = Step.objects.filter(pk=step.pk, state=step.state, attempt=step.attempt, dispatched_at=seen).update(
-            dispatched_at=now, dispatches=F("dispatches") + int(seen is not None)
-        )
-        if not won:
-            continue
-        task = dispatch.PROBE if step.state == StepState.IN_DOUBT else dispatch.RUN
-        if not dispatch.send(task, step.pk, step.attempt, step.queue):
-            Step.objects.filter(pk=step.pk, attempt=step.attempt).update(dispatched_at=None)
-            break
-        sent += 1
-    return sent
+    overdue = sent.filter(_overdue(now)).order_by("pk").select_for_update(skip_locked=True, no_key=True)[:BATCH]
+    with transaction.atomic():
+        ids = list(overdue.values_list("pk", flat=True))
+        Step.objects.filter(pk__in=ids).update(dispatched_at=None, dispatches=F("dispatches") + 1)
 
 
-def _unsent(now: datetime) -> Q:
-    """Never sent, or sent so long ago that it counts as lost. All in the query, so that what is not due yet takes no
-    place in a batch."""
-    unsent = Q(dispatched_at__isnull=True) | Q(
+def _overdue(now: datetime) -> Q:
+    """All in the query, so that what is not due yet takes no place in a batch."""
+    overdue = Q(
         dispatches__gte=DOUBLINGS,
         dispatched_at__lt=now - timedelta(seconds=settings.STEP_REPUBLISH_AFTER_S * 2**DOUBLINGS),
     )
     for dispatches in range(DOUBLINGS):
         after = timedelta(seconds=settings.STEP_REPUBLISH_AFTER_S * 2**dispatches)
-        unsent |= Q(dispatches=dispatches, dispatched_at__lt=now - after)
-    return unsent
+        overdue |= Q(dispatches=dispatches, dispatched_at__lt=now - after)
+    return overdue

@@ -189,6 +189,8 @@ FLOWER_BASIC_AUTH = env.text("FLOWER_BASIC_AUTH", "")
 
 # Repositories by path or file:// are for development and tests.
 ALLOW_LOCAL_REPOSITORIES = env.boolean("ALLOW_LOCAL_REPOSITORIES", False)
+# Outgoing webhooks to http and to private addresses are for development and tests.
+ALLOW_LOCAL_WEBHOOKS = env.boolean("ALLOW_LOCAL_WEBHOOKS", False)
 # Logins for https remotes, a line `https://user:token@host[/path]` each (git-credential-store(1)).
 GIT_CREDENTIALS_FILE = env.text("GIT_CREDENTIALS_FILE", "")
 # Author and committer of the commits that agents make, as `Name <address>`.
@@ -199,6 +201,11 @@ STEP_LEASE_S = env.integer("STEP_LEASE_S", 30)
 STEP_REPUBLISH_AFTER_S = env.integer("STEP_REPUBLISH_AFTER_S", 30)
 SWEEP_INTERVAL_S = 1.0
 JOBS_QUEUED_MAX = env.integer("JOBS_QUEUED_MAX", 1000)
+JOBS_QUEUED_MAX_PER_USER = env.integer("JOBS_QUEUED_MAX_PER_USER", 0)
+# Messages that may lie in a broker's queue, for each thread that consumes it; what waits behind is released in the
+# fair order. 0: no bound, and no order.
+RELEASE_WINDOW = env.integer("RELEASE_WINDOW", 8)
+RELEASE_AGEING_S = env.integer("RELEASE_AGEING_S", 30)
 
 # Celery: why each stands as it does is written in docs/explanation/engine.md.
 CELERY_BROKER_URL = REDIS_URL
