@@ -20,6 +20,7 @@ from agents.engine.leases import leases
 from agents.engine.releaser import Releaser
 from agents.models import Job
 from agents.states import JOB_DONE
+from agents.triggers import delivery, outbox
 from agents.workers import Registration
 from tools import workspaces
 from tools.sandbox.harden import protect_process
@@ -54,6 +55,12 @@ def probe_step(self: Task, step_id: str, fence: int) -> None:
         _unhandled.add((UUID(step_id), fence))
         return
     answers.probe(UUID(step_id), fence, worker=_delivery(self).worker)
+
+
+@shared_task(name=outbox.TASK, acks_late=True, ignore_result=True)
+def deliver_webhooks(endpoint_id: str) -> None:
+    """Posts what is due to one endpoint. A duplicate delivery finds it taken and returns."""
+    delivery.deliver(endpoint_id, now=timezone.now())
 
 
 @shared_task(name="agents.clean_workspaces", ignore_result=True)

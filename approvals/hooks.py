@@ -7,6 +7,19 @@ from approvals.models import ApprovalRequest
 Callback = Callable[[ApprovalRequest], None]
 
 _callbacks: list[Callback] = []
+_when_requested: list[Callback] = []
+
+
+def on_requested(callback: Callback) -> None:
+    """Registers `callback(request)`, called in the asking transaction. Registering the same one twice has no effect."""
+    if callback not in _when_requested:
+        _when_requested.append(callback)
+
+
+def requested(request: ApprovalRequest) -> None:
+    """Tells everybody who registered."""
+    for callback in _when_requested:
+        callback(request)
 
 
 def on_decided(callback: Callback) -> None:

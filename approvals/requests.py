@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from approvals import notify
+from approvals import hooks, notify
 from approvals.closing import State, close, target
 from approvals.eligibility import eligible_users
 from approvals.models import ApprovalRequest
@@ -161,6 +161,7 @@ def _asked(request: ApprovalRequest, *, policy: str, actor: Actor, now: datetime
         payload={"title": request.title, "command": request.command, "preview": request.preview},
     )
     notify.queue(request, now=now)
+    hooks.requested(request)
 
 
 def _call_json(call: Call) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def production(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         found.append(Warning("The development mailbox page is on.", hint="Set EMAIL_HOST.", id="countersign.W102"))
     if settings.ALLOW_LOCAL_REPOSITORIES:
         found.append(Warning("Repositories by local path are allowed.", id="countersign.W103"))
+    if settings.ALLOW_LOCAL_WEBHOOKS:
+        found.append(Warning("Webhooks to private addresses are allowed.", id="countersign.W105"))
     if settings.LLM_SCRIPTED:
         found.append(Warning("The model is the scripted one, which plays the demo only.", id="countersign.W104"))
     return found

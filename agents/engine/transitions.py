@@ -12,6 +12,7 @@ from agents import feed
 from agents.errors import IllegalTransition, StepMoved
 from agents.models import Job, Step
 from agents.states import JOB_DONE, JOB_MOVES, STEP_DONE, STEP_MOVES, STEP_SENT, JobState, StepState
+from agents.triggers import emit
 from audit.actor import Actor, Target
 from audit.append import record
 from audit.kinds import Event
@@ -87,6 +88,8 @@ def move_step(
             payload=payload,
         )
     feed.append(step.job_id, [step_entry(step)], now=now)
+    if to is StepState.IN_DOUBT:
+        emit.step_in_doubt(step, now=now)
 
 
 def step_entry(step: Step) -> feed.Entry:
@@ -132,3 +135,5 @@ def move_job(
             context={"was": str(seen), "now": str(to), **(context or {})},
         )
     feed.append(job.pk, [feed.Entry(kind="job", data={"state": str(to)})], now=now)
+    if to in JOB_DONE:
+        emit.job_ended(job, to, now=now)

@@ -11,6 +11,7 @@ from config.settings.base import *  # noqa: E402  it reads the environment
 
 SECRET_KEY = env.text("SECRET_KEY", "development-only-not-a-secret-0123456789abcdef0123456789")
 ALLOW_LOCAL_REPOSITORIES = env.boolean("ALLOW_LOCAL_REPOSITORIES", True)
+ALLOW_LOCAL_WEBHOOKS = env.boolean("ALLOW_LOCAL_WEBHOOKS", True)
 DEVELOPMENT = True
 WHITENOISE_USE_FINDERS = True  # static files come from where they are written: no collectstatic
 WHITENOISE_AUTOREFRESH = True

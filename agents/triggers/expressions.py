@@ -1,0 +1,213 @@
+"""CEL over what came from outside, and submissions with `${{ CEL }}` in them.
+
+CEL has no loops without end, no side effects and no access to anything but its variables. What an expression gives
+goes into words and arguments only: never into who, with what, or where (see `check_payload`).
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import cel
+from django.contrib.auth.models import User
+
+from agents.errors import InvalidInput
+from agents.submit import new_job
+from agents.triggers.errors import ExpressionFailed
+
+LENGTH_MAX = 2000
+EXPRESSIONS_MAX = 50
+TEXT_MAX = 20_000
+_PART = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne|filter|map)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_OPEN = re.compile(r"(?:title|goal|labels\.[^.\[]+|inputs(?:[.\[].*)?|steps\[\d+\]\.(?:arguments(?:[.\[].*)?|reason))")
+_WHERE = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
+
+
+def after(text: str, prefix: str) -> str:
+    """`after(body.ref, 'refs/heads/')`: the text without this beginning."""
+    return text.removeprefix(prefix)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {"after": after}
+_KNOWN = frozenset(
+    {"size", "contains", "startsWith", "endsWith", "matches", "type", "duration", "timestamp"}
+    | {"string", "int", "uint", "double", "bytes", "bool", "min", "max", *FUNCTIONS}
+)
+
+Scope = cel.Context
+
+
+def check(source: str, names: set[str], *, field: str) -> None:
+    """Refuses what could never be evaluated over `names`. Empty is fine.
+
+    Raises:
+        InvalidInput: of `field`.
+    """
+    if not source.strip():
+        return
+    if len(source) > LENGTH_MAX:
+        raise InvalidInput(f"An expression has at most {LENGTH_MAX} characters.", field=field)
+    try:
+        program = _program(source)
+    except ExpressionFailed as error:
+        raise InvalidInput(error.message, field=field) from None
+    bound = set(_BOUND.findall(source))
+    for name in program.variables():
+        if name.isidentifier() and name not in names and name not in bound:
+            known = " and ".join(sorted(names))
+            raise InvalidInput(f"Unknown name {name!r}: an expression sees {known} here.", field=field)
+    for name in program.functions():
+        if name.isidentifier() and not name.startswith("_") and name not in _KNOWN:
+            raise InvalidInput(f"Unknown function {name!r}.", field=field)
+
+
+def scope(variables: Mapping[str, Any]) -> Scope:
+    """The variables, converted once for all expressions of one evaluation."""
+    try:
+        return cel.Context(variables=dict(variables), functions=FUNCTIONS)
+    except BaseException as error:
+        raise _failed(error) from None
+
+
+def value(source: str, variables: Scope) -> Any:
+    """What the expression gives, as JSON. Raises ExpressionFailed."""
+    try:
+        return _json(_program(source).execute(variables))
+    except ExpressionFailed:
+        raise
+    except BaseException as error:
+        raise _failed(error) from None
+
+
+def holds(source: str, variables: Scope) -> bool:
+    """Is the condition true? An empty one always is. Raises ExpressionFailed."""
+    if not source.strip():
+        return True
+    found = value(source, variables)
+    if not isinstance(found, bool):
+        raise ExpressionFailed(f"It gives {type(found).__name__}, not true or false.")
+    return found
+
+
+def text(source: str, variables: Scope, *, limit: int) -> str:
+    """What the expression gives, as one text of at most `limit` characters. Raises ExpressionFailed."""
+    found = _text(value(source, variables))
+    if len(found) > limit:
+        raise ExpressionFailed(f"It gives more than {limit} characters.")
+    return found
+
+
+def render(template: Any, variables: Scope) -> Any:
+    """`template` with each `${{ CEL }}` replaced: a text that is nothing else becomes the value itself.
+
+    Raises:
+        ExpressionFailed
+    """
+    if isinstance(template, str):
+        whole = _PART.fullmatch(template.strip())
+        if whole is not None and "${{" not in whole.group(1):
+            return value(whole.group(1).strip(), variables)
+        return _PART.sub(lambda part: _text(value(part.group(1).strip(), variables)), template)
+    if isinstance(template, Mapping):
+        return {name: render(one, variables) for name, one in template.items()}
+    if isinstance(template, list):
+        return [render(one, variables) for one in template]
+    return template
+
+
+def check_payload(payload: Any, names: set[str], *, owner: User) -> None:
+    """Would `payload` be taken as a submission of `owner`? What expressions fill in is judged when they have.
+
+    Raises:
+        InvalidInput: fields start with `payload`.
+    """
+    if not isinstance(payload, Mapping):
+        raise InvalidInput("Must be an object, as POST /api/v1/jobs takes it.", field="payload")
+    filled = list(_parts(payload, ""))
+    if len(filled) > EXPRESSIONS_MAX:
+        raise InvalidInput(f"At most {EXPRESSIONS_MAX} expressions.", field="payload")
+    for path, source in filled:
+        if not _OPEN.fullmatch(path):
+            raise InvalidInput("This cannot come from an expression.", field=f"payload.{path}")
+        check(source, names, field=f"payload.{path}")
+    paths = {path for path, _ in filled}
+    try:
+        new_job(payload, user=owner)
+    except InvalidInput as error:
+        problems = [(field, why) for field, why in error.problems if not _is_filled(field, paths)]
+        if problems:
+            named = [(f"payload.{field}".rstrip("."), why) for field, why in problems]
+            raise InvalidInput(f"{named[0][0]}: {named[0][1]}", problems=named) from None
+
+
+def _parts(template: Any, path: str) -> Iterator[tuple[str, str]]:
+    """(path, source) of each expression."""
+    if isinstance(template, str):
+        yield from ((path, part.strip()) for part in _PART.findall(template))
+    elif isinstance(template, Mapping):
+        for name, one in template.items():
+            yield from _parts(one, f"{path}.{name}".removeprefix("."))
+    elif isinstance(template, list):
+        for index, one in enumerate(template):
+            yield from _parts(one, f"{path}[{index}]")
+
+
+def _is_filled(field: str, paths: set[str]) -> bool:
+    """Is what is wrong at `field` filled by an expression, or does it hold one?"""
+    return bool(field) and any(
+        path == field or path.startswith((f"{field}.", f"{field}[")) or field.startswith((f"{path}.", f"{path}["))
+        for path in paths
+    )
+
+
+@lru_cache(maxsize=1024)
+def _program(source: str) -> cel.Program:
+    if not source.strip():
+        raise ExpressionFailed("An expression is empty.")
+    try:
+        return cel.compile(source)
+    except BaseException as error:
+        _let_through(error)
+        found = _WHERE.search(str(error))
+        if found is None:
+            raise ExpressionFailed(str(error)[:300]) from None
+        line, column, message = found.groups()
+        raise ExpressionFailed(f"Line {line}, column {column}: {message[:300]}") from None
+
+
+def _json(found: Any) -> Any:
+    if found is None or isinstance(found, (bool, int, float, str)):
+        return found
+    if isinstance(found, datetime):
+        return found.isoformat()
+    if isinstance(found, Mapping):
+        return {str(name): _json(one) for name, one in found.items()}
+    if isinstance(found, (list, tuple)):
+        return [_json(one) for one in found]
+    raise ExpressionFailed(f"It gives {type(found).__name__}, which JSON does not have.")
+
+
+def _text(found: Any) -> str:
+    if isinstance(found, str):
+        return found
+    if isinstance(found, bool):
+        return "true" if found else "false"
+    if isinstance(found, (int, float)):
+        return str(found)
+    raise ExpressionFailed("A text can take a text, a number, true or false only.")
+
+
+def _failed(error: BaseException) -> ExpressionFailed:
+    _let_through(error)
+    if isinstance(error, KeyError):
+        return ExpressionFailed(f"There is no {error}.")
+    return ExpressionFailed(str(error)[:300] or type(error).__name__)
+
+
+def _let_through(error: BaseException) -> None:
+    """A panic of the extension is a BaseException too."""
+    if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+        raise error
