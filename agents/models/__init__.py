@@ -20,17 +20,20 @@ from agents.models.trigger import (
     WebhookEndpoint,
     WebhookMessage,
 )
-from agents.models.worker import WorkerProcess
+from agents.models.worker import Canary, Duty, Handling, WorkerProcess
 from agents.models.workflow import Workflow, WorkflowVersion
 
 __all__ = [
     "Agent",
     "ApiToken",
     "Attempt",
+    "Canary",
+    "Duty",
     "EventMatch",
     "EventRule",
     "FairQueue",
     "FeedEntry",
+    "Handling",
     "Job",
     "LlmCall",
     "MapItem",
