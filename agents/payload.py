@@ -50,16 +50,21 @@ class StepInput(BaseModel):
 
 
 class JobInput(BaseModel):
-    """A job: either a `goal` that an agent plans for, or `steps` that run as given."""
+    """A job: a `goal` that an agent plans for, `steps` that run as given, or a `workflow` with its `inputs`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     goal: Annotated[str | None, Field(max_length=MAX_GOAL_CHARS, description="What to reach, in words.")] = None
     steps: Annotated[list[StepInput] | None, Field(min_length=1, max_length=MAX_STEPS)] = None
-    title: Annotated[str | None, Field(max_length=200, description="Names a plan in lists.")] = None
+    workflow: Annotated[str | None, Field(max_length=100, description="By name: `ship`, or `ship@3`.")] = None
+    version: Annotated[
+        int | None, Field(ge=1, description="Of the workflow; its highest published one by default.")
+    ] = None
+    inputs: Annotated[dict[str, Any] | None, Field(description="Of the workflow, as its schema says.")] = None
+    title: Annotated[str | None, Field(max_length=200, description="Names a plan or a workflow's job in lists.")] = None
     agent: Annotated[str | None, Field(max_length=80, description="By name; a goal's default is `developer`.")] = None
     repository: Annotated[str | None, Field(max_length=80, description="By name.")] = None
-    priority: Priority = 5
+    priority: Annotated[Priority | None, Field(description="5, or what the workflow says, by default.")] = None
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS)] = {}
 
 

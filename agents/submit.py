@@ -16,12 +16,15 @@ from agents.errors import IdempotencyConflict, InvalidInput, InvalidPlan, Unknow
 from agents.models import Agent, Job, Repository
 from agents.payload import MAX_ARGUMENTS_BYTES, JobInput, StepInput, parse
 from agents.selectors import usable_agents, visible_repositories
+from agents.workflows.compile import find as find_workflow
+from agents.workflows.compile import new_job as workflow_job
 from audit.actor import Actor
 from audit.canonical import canonical_json
 from tools import registry
 from tools.errors import InvalidArguments, ToolError, UnknownTool
 
 DEFAULT_AGENT = "developer"
+DEFAULT_PRIORITY = 5
 
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _KEY_CONSTRAINT = "job_idempotency_key"
@@ -65,7 +68,9 @@ def submit(
 def new_job(payload: Mapping[str, Any], *, user: User, idempotency_key: str = "", digest: str = "") -> NewJob:
     """The checked submission; writes nothing. Raises as `submit` does, but for the key and the queue."""
     given = parse(JobInput, payload)
-    _goal_or_steps(given)
+    _one_of(given)
+    if given.workflow is not None:
+        return _workflow_job(given, given.workflow, user, idempotency_key, digest)
     kind = Job.Kind.PLAN if given.steps is not None else Job.Kind.GOAL
     return NewJob(
         owner=user,
@@ -73,9 +78,24 @@ def new_job(payload: Mapping[str, Any], *, user: User, idempotency_key: str = ""
         goal=_goal(given),
         agent=_agent(given),
         repository=_repository(given, user),
-        priority=given.priority,
+        priority=DEFAULT_PRIORITY if given.priority is None else given.priority,
         labels=dict(given.labels),
         steps=plan(given.steps or ()),
+        idempotency_key=idempotency_key,
+        request_sha256=digest,
+    )
+
+
+def _workflow_job(given: JobInput, name: str, user: User, idempotency_key: str, digest: str) -> NewJob:
+    return workflow_job(
+        find_workflow(name, given.version),
+        given.inputs or {},
+        owner=user,
+        repository=_repository(given, user),
+        agent=_agent(given) if given.agent is not None else None,
+        priority=given.priority,
+        labels=given.labels,
+        title=(given.title or "").strip(),
         idempotency_key=idempotency_key,
         request_sha256=digest,
     )
@@ -169,15 +189,19 @@ def _bounded(message: str) -> str:
     return message if len(message) <= 300 else f"{message[:297]}…"
 
 
-def _goal_or_steps(given: JobInput) -> None:
-    if given.goal is None and given.steps is None:
-        raise InvalidInput("Give a goal or steps.", field="goal")
-    if given.goal is not None and given.steps is not None:
-        raise InvalidInput("Give a goal or steps, not both.", field="steps")
+def _one_of(given: JobInput) -> None:
+    named = [name for name in ("goal", "steps", "workflow") if getattr(given, name) is not None]
+    if not named:
+        raise InvalidInput("Give a goal or steps, or name a workflow.", field="goal")
+    if len(named) > 1:
+        raise InvalidInput(f"Give {named[0]} or {named[1]}, not both.", field=named[1])
     if given.goal is not None and not given.goal.strip():
         raise InvalidInput("Must not be empty.", field="goal")
     if given.goal is not None and given.title is not None:
-        raise InvalidInput("Only a plan has a title.", field="title")
+        raise InvalidInput("Only a plan and a workflow's job have a title.", field="title")
+    for name in ("version", "inputs"):
+        if given.workflow is None and getattr(given, name) is not None:
+            raise InvalidInput(f"Only a workflow has {name}.", field=name)
 
 
 def _goal(given: JobInput) -> str:
