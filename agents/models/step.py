@@ -53,6 +53,7 @@ class Step(models.Model):
     compensates = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="compensated_by"
     )
+    workspace_of = models.UUIDField(null=True, blank=True, help_text="as the job's")
     reason = models.TextField(blank=True, help_text="why the agent wants it, in its words: untrusted")
     tool_call_id = models.CharField(max_length=120, blank=True, help_text="the model's id of this call")
     proposed_by = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="proposed")
