@@ -15,7 +15,8 @@ from agents.states import STEP_SENT
 
 log = logging.getLogger(__name__)
 
-RUN, PROBE = "agents.run_step", "agents.probe_step"
+RUN, PROBE, START_CHILD, END_CHILD = "agents.run_step", "agents.probe_step", "agents.start_child", "agents.end_child"
+CONTROL = "control"
 
 
 def after_commit(step: Step, *, task: str = RUN) -> None:
@@ -26,6 +27,12 @@ def after_commit(step: Step, *, task: str = RUN) -> None:
     """
     step_id, attempt, queue = step.pk, step.attempt, step.queue
     transaction.on_commit(lambda: _publish(task, step_id, attempt, queue))
+
+
+def start_child_after_commit(step: Step) -> None:
+    """Asks the `control` queue to start the job that the step waits for; the sweeper does where this is lost."""
+    step_id, attempt = step.pk, step.attempt
+    transaction.on_commit(lambda: send(START_CHILD, step_id, attempt, CONTROL))
 
 
 def _publish(task: str, step_id: UUID, attempt: int, queue: str) -> None:

@@ -3,20 +3,21 @@
 from datetime import datetime
 from typing import Any
 
-from agents.engine import dispatch
+from agents.engine import dispatch, fanout, grants
 from agents.engine.transitions import move_step, step_facts, step_target
 from agents.models import Job, Step
-from agents.states import StepState
+from agents.states import JobState, StepState
 from approvals import requests
 from approvals.policy.evaluate import Decision, PolicyInput, evaluate
 from audit.actor import Actor
 from audit.append import record
 from audit.kinds import Event
-from tools import permits, registry
+from tools import batch, permits, registry
 from tools.errors import UnknownTool
-from tools.spec import Call, RiskScore
+from tools.spec import Call, Risk, RiskScore
 
 POLICY = Actor.system("policy")
+_RISKS = [Risk.LOW, Risk.MEDIUM, Risk.HIGH]
 
 
 def call_of(step: Step) -> Call:
@@ -25,14 +26,18 @@ def call_of(step: Step) -> Call:
         tool=step.tool,
         schema_version=step.schema_version,
         arguments=step.arguments,
-        workspace_id=str(step.job_id),
+        workspace_id=str(step.workspace_of or step.job_id),
         target_state=step.target_state,
         preview_digest=step.preview_digest,
+        many=step.kind == Step.Kind.CHUNK,
     )
 
 
 def risk_of(step: Step) -> RiskScore:
-    return registry.get(step.tool).risk(step.arguments)
+    """Of the step's call; of many calls, the highest."""
+    tool = registry.get(step.tool)
+    scores = [tool.risk(arguments) for arguments in batch.arguments_of(call_of(step))]
+    return max(scores, key=lambda score: _RISKS.index(score.level))
 
 
 def policy_input(job: Job, step: Step, risk: RiskScore) -> PolicyInput:
@@ -65,10 +70,15 @@ def gate(job: Job, step: Step, *, now: datetime) -> None:
     try:
         tool = registry.get(step.tool)
     except UnknownTool as error:
-        _no_such_tool(step, error, now=now)
+        # the step is older than the code: its tool was taken away
+        _refuse(step, error.code, error.message, now=now)
+        return
+    if not grants.covers(job.grant, tool):
+        _refuse(step, "beyond_grant", f"{tool.name} is more than this job was given to use.", now=now)
         return
     risk = risk_of(step)
-    decision = evaluate(policy_input(job, step, risk))
+    given = policy_input(job, step, risk)
+    decision = fanout.decide(step, given) if step.kind == Step.Kind.CHUNK else evaluate(given)
     changes: dict[str, Any] = {
         "decision": decision.as_json(),
         "risk": str(risk.level),
@@ -112,25 +122,28 @@ def gate(job: Job, step: Step, *, now: datetime) -> None:
         grant(step, granted_by=f"policy {decision.policy} rule {decision.rule}", now=now, changes=changes)
 
 
-def _no_such_tool(step: Step, error: UnknownTool, *, now: datetime) -> None:
-    """The step is older than the code: its tool was taken away. It ends here, and its job with it."""
+def _refuse(step: Step, code: str, message: str, *, now: datetime) -> None:
+    """The step ends here, whatever the policies say, and what needs it with it."""
     move_step(
         step,
         StepState.REFUSED,
         now=now,
         event=Event.STEP_REFUSED,
         actor=POLICY,
-        outcome=error.code,
-        error_code=error.code,
-        error=error.message,
+        outcome=code,
+        error_code=code,
+        error=message,
         not_before=None,
     )
 
 
 def grant(step: Step, *, granted_by: str, now: datetime, changes: dict[str, Any] | None = None) -> None:
-    """Issues the permit for this exact call and queues the step."""
+    """Issues the permit for this exact call and queues the step; one that is a job of its own waits for that job."""
     permit = permits.issue(subject=str(step.pk), digest=call_of(step).digest(), granted_by=granted_by, now=now)
     changes = changes or {}
+    if step.kind == Step.Kind.JOB:
+        _wait_for_child(step, now=now, changes={**changes, "permit_id": permit.pk, "ready_at": now, "spec": None})
+        return
     not_before = changes.get("not_before", step.not_before)
     waits = not_before is not None and not_before > now
     move_step(
@@ -145,10 +158,24 @@ def grant(step: Step, *, granted_by: str, now: datetime, changes: dict[str, Any]
         dispatch.after_commit(step)
 
 
+def _wait_for_child(step: Step, *, now: datetime, changes: dict[str, Any]) -> None:
+    if step.state == StepState.PENDING:
+        Step.objects.filter(pk=step.pk).update(**changes)
+        for name, value in changes.items():
+            setattr(step, name, value)
+    else:
+        move_step(step, StepState.PENDING, now=now, **changes)
+    dispatch.start_child_after_commit(step)
+
+
 def again(job: Job, step: Step, *, now: datetime, not_before: datetime | None = None) -> None:
     """Lets a lost or failed attempt run again: what people approved stays approved (the runner compares what they
     saw), everything else is decided anew by today's policies."""
     step.not_before = not_before
+    if job.state == JobState.PAUSED:
+        kept = {"approval_id": step.approval_id, "not_before": not_before}
+        move_step(step, StepState.PENDING, now=now, lease_until=None, dispatched_at=None, **kept)
+        return
     if step.approval_id is not None:
         grant(
             step,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -69,6 +70,15 @@ class NewJob:
     inputs: dict[str, Any] = field(default_factory=dict)
     concurrency_key: str = ""
     deadline_s: int | None = None
+    # of a job that another one starts (`agents.engine.children`)
+    parent: Job | None = None
+    parent_step: Step | None = None
+    depth: int = 0
+    grant: Sequence[Sequence[str]] = ()
+    workspace_of: UUID | None = None
+    deadline_at: datetime | None = None
+    max_steps: int | None = None
+    max_tokens: int | None = None
 
 
 @transaction.atomic
@@ -95,9 +105,16 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
         workflow_version=new.workflow_version,
         inputs=new.inputs,
         concurrency_key=new.concurrency_key,
-        deadline_at=now + timedelta(seconds=new.deadline_s) if new.deadline_s else None,
-        max_steps=max(new.agent.max_steps if new.agent else DEFAULT_MAX_STEPS, len(new.steps) + 1),
-        max_tokens=new.agent.max_tokens if new.agent else DEFAULT_MAX_TOKENS,
+        deadline_at=_deadline(new, now),
+        max_steps=_least(
+            max(new.agent.max_steps if new.agent else DEFAULT_MAX_STEPS, len(new.steps) + 1), new.max_steps
+        ),
+        max_tokens=_least(new.agent.max_tokens if new.agent else DEFAULT_MAX_TOKENS, new.max_tokens),
+        parent=new.parent,
+        parent_step=new.parent_step,
+        depth=new.depth,
+        grant=[list(patterns) for patterns in new.grant],
+        workspace_of=new.workspace_of,
         created_at=now,
     )
     job = Job.objects.select_for_update(of=("self",)).select_related("agent", "repository", "owner").get(pk=job.pk)
@@ -112,6 +129,7 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
             "priority": job.priority,
             **({"trigger": job.trigger} if job.trigger else {}),
             **({"workflow": str(job.workflow_version)} if job.workflow_version else {}),
+            **({"parent": str(job.parent_id), "grant": job.grant} if job.parent_id else {}),
         },
         payload={"goal": job.goal, "labels": job.labels, **({"inputs": job.inputs} if job.inputs else {})},
     )
@@ -141,7 +159,8 @@ def add_steps(
                 needs_success=new.needs_success,
                 reason=new.reason,
                 tool_call_id=new.tool_call_id,
-                kind=new.kind,
+                kind=Step.Kind.JOB if tool.starts_job else new.kind,
+                workspace_of=job.workspace_of,
                 template=new.template,
                 condition=new.condition,
                 spec=new.spec,
@@ -175,7 +194,7 @@ def add_steps(
 
 def _first_steps(new: NewJob) -> list[NewStep]:
     steps: list[NewStep] = []
-    if new.repository is not None:
+    if new.repository is not None and new.workspace_of is None:
         arguments = {"url": new.repository.url, "branch": new.repository.default_branch}
         steps.append(NewStep(key=PREPARE, tool="workspace.prepare", arguments=arguments))
     first = [step.key for step in steps]
@@ -187,6 +206,16 @@ def _first_steps(new: NewJob) -> list[NewStep]:
             raise InvalidPlan(f"The key {PREPARE!r} is reserved.", field=f"steps[{number}].key")
         steps.append(replace(step, needs=list(step.needs) or first))
     return steps
+
+
+def _deadline(new: NewJob, now: datetime) -> datetime | None:
+    """The earlier of the two, where there are two."""
+    own = now + timedelta(seconds=new.deadline_s) if new.deadline_s else None
+    return min((one for one in (own, new.deadline_at) if one is not None), default=None)
+
+
+def _least(usual: int, given: int | None) -> int:
+    return usual if given is None else min(usual, given)
 
 
 def _complete(new: NewStep) -> bool:
