@@ -46,7 +46,8 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
 
 STEP_MOVES: dict[StepState, frozenset[StepState]] = {
     S.PENDING: frozenset(
-        {S.READY, S.QUEUED, S.SUCCEEDED, S.FAILED, S.REFUSED, S.CANCELLED, S.SKIPPED, S.WAITING_APPROVAL}
+        # running: queued and claimed in one commit, by the worker that ended what the step needed
+        {S.READY, S.QUEUED, S.RUNNING, S.SUCCEEDED, S.FAILED, S.REFUSED, S.CANCELLED, S.SKIPPED, S.WAITING_APPROVAL}
     ),
     S.READY: frozenset({S.PENDING, S.WAITING_APPROVAL, S.QUEUED, S.REFUSED, S.FAILED, S.CANCELLED}),
     S.WAITING_APPROVAL: frozenset({S.PENDING, S.QUEUED, S.SUCCEEDED, S.REFUSED, S.READY, S.CANCELLED}),

@@ -14,7 +14,7 @@ class FeedEntry(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="feed")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="feed", db_index=False)
     seq = models.PositiveIntegerField()
     step = models.ForeignKey(Step, null=True, on_delete=models.CASCADE, related_name="feed")
     kind = models.CharField(max_length=8)

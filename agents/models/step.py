@@ -25,9 +25,16 @@ class Step(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     kind = models.CharField(max_length=5, choices=Kind.choices, default=Kind.CALL)
-    job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="steps")
+    # its unique constraints begin with the job; references that most steps lack are indexed where there is one
+    job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="steps", db_index=False)
     parent = models.ForeignKey(
-        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="chunks", help_text="a chunk's map step"
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="chunks",
+        db_index=False,
+        help_text="a chunk's map step",
     )
     seq = models.PositiveIntegerField(help_text="order of appearance in the job")
     key = models.CharField(max_length=80)
@@ -51,12 +58,14 @@ class Step(models.Model):
     fallback_used = models.PositiveSmallIntegerField(default=0)
     compensation = models.JSONField(null=True, blank=True, help_text="{tool, arguments} that undoes it")
     compensates = models.ForeignKey(
-        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="compensated_by"
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="compensated_by", db_index=False
     )
     workspace_of = models.UUIDField(null=True, blank=True, help_text="as the job's")
     reason = models.TextField(blank=True, help_text="why the agent wants it, in its words: untrusted")
     tool_call_id = models.CharField(max_length=120, blank=True, help_text="the model's id of this call")
-    proposed_by = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="proposed")
+    proposed_by = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="proposed", db_index=False
+    )
     effect = models.CharField(max_length=10)
     queue = models.CharField(max_length=40)
     risk = models.CharField(max_length=6, default="low")
@@ -120,6 +129,9 @@ class Step(models.Model):
             ),
         ]
         indexes = [
+            models.Index(fields=["parent"], condition=Q(parent__isnull=False), name="step_parent"),
+            models.Index(fields=["compensates"], condition=Q(compensates__isnull=False), name="step_compensates"),
+            models.Index(fields=["proposed_by"], condition=Q(proposed_by__isnull=False), name="step_proposed_by"),
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="step_running"),
             models.Index(fields=["dispatched_at"], condition=Q(state__in=["queued", "ready"]), name="step_to_dispatch"),
             models.Index(
@@ -143,7 +155,7 @@ class Attempt(models.Model):
     """One claim of a step by a worker: where it ran and how it ended."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    step = models.ForeignKey(Step, on_delete=models.PROTECT, related_name="attempts")
+    step = models.ForeignKey(Step, on_delete=models.PROTECT, related_name="attempts", db_index=False)
     number = models.PositiveIntegerField()
     queue = models.CharField(max_length=40, help_text="the queue whose message this worker consumed")
     worker = models.CharField(max_length=200)
