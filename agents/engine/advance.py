@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from agents.engine.gate import gate
+from agents.engine.gate import again, gate
 from agents.engine.transitions import move_job, move_step
 from agents.models import Job, Step
 from agents.states import STEP_DONE, STEP_OPEN, JobState, StepState
@@ -16,9 +16,14 @@ def advance(job: Job, *, now: datetime) -> None:
     """Moves everything that can move. The caller holds the job's row lock and commits."""
     while True:
         steps = list(Step.objects.filter(job=job).order_by("seq"))
-        if not _release(job, steps, now=now):
+        if paused(job) or not _release(job, steps, now=now):
             break
     _settle_job(job, steps, now=now)
+
+
+def paused(job: Job) -> bool:
+    """Nothing of it may begin. What is being cancelled goes on to its end."""
+    return job.state == JobState.PAUSED and not job.cancel_requested
 
 
 def _release(job: Job, steps: list[Step], *, now: datetime) -> bool:
@@ -45,6 +50,8 @@ def _release(job: Job, steps: list[Step], *, now: datetime) -> bool:
                 error_code="skipped",
                 error=f"Skipped: {why}.",
             )
+        elif step.approval_id is not None:  # people approved it while the job was paused
+            again(job, step, now=now, not_before=step.not_before)
         else:
             gate(job, step, now=now)
         ended = ended or step.state in STEP_DONE
@@ -53,6 +60,8 @@ def _release(job: Job, steps: list[Step], *, now: datetime) -> bool:
 
 def _settle_job(job: Job, steps: list[Step], *, now: datetime) -> None:
     open_states = {StepState(step.state) for step in steps if step.state in STEP_OPEN}
+    if open_states and job.state == JobState.PAUSED:
+        return
     if open_states:
         active = open_states - {StepState.PENDING}
         if active and active <= _PARKED:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from agents.engine.advance import advance
+from agents.engine.advance import advance, paused
 from agents.engine.gate import grant
 from agents.engine.settle import result_json
 from agents.engine.transitions import lock_job_of, move_step
@@ -31,13 +31,13 @@ def decided(request: ApprovalRequest) -> None:
     if step is None:
         return
     if request.state == ApprovalRequest.State.APPROVED:
-        _approved(step, request, now=now)
+        _approved(job, step, request, now=now)
     else:
         _refused(step, request, now=now)
     advance(job, now=now)
 
 
-def _approved(step: Step, request: ApprovalRequest, *, now: datetime) -> None:
+def _approved(job: Job, step: Step, request: ApprovalRequest, *, now: datetime) -> None:
     if request.kind == ApprovalRequest.Kind.QUESTION:
         answer = Result(ok=True, summary="Answered.", text=request.answer, data={"answer": request.answer})
         move_step(
@@ -49,6 +49,9 @@ def _approved(step: Step, request: ApprovalRequest, *, now: datetime) -> None:
             context={"approval": str(request.pk)},
             result=result_json(answer),
         )
+        return
+    if paused(job):  # the approval stands, and starts nothing until the job goes on
+        move_step(step, StepState.PENDING, now=now)
         return
     grant(step, granted_by=f"approval {request.pk}", now=now)
 

@@ -1,0 +1,153 @@
+"""An ended job goes on: what did not succeed runs again, what succeeded stays."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from agents.engine.advance import THINK, advance
+from agents.engine.transitions import lock_job, move_job, move_step
+from agents.errors import AlreadyDone, InvalidInput, MayHaveHappened, NotNow
+from agents.models import Job, Step
+from agents.states import JOB_DONE, JobState, StepState
+from audit.actor import Actor
+from audit.kinds import Event
+from tools.models import Permit
+from tools.spec import Effect
+
+AGAIN = frozenset({StepState.FAILED, StepState.REFUSED, StepState.SKIPPED, StepState.CANCELLED})
+
+
+@transaction.atomic
+def retry_job(
+    job_id: UUID, *, by: Actor, now: datetime, from_step: str = "", did_not_happen: Collection[str] = ()
+) -> Job:
+    """Sets a failed or cancelled job going again: its unfinished steps, from the given one on, are decided anew.
+
+    Attempts count on, since their number is the fence; each step gets its whole budget of them again. In a job of an
+    agent, what failed in earlier turns stays as the model has read it: its broken turn is tried again.
+
+    did_not_happen: keys of steps that were cancelled in mid-act and must not run twice, which the caller has looked at.
+
+    Raises:
+        Job.DoesNotExist
+        AlreadyDone: it has succeeded.
+        NotNow: it has not ended, was undone, or nothing in it is left to retry.
+        MayHaveHappened: such steps are not named in `did_not_happen`.
+        InvalidInput: there is no step `from_step`.
+    """
+    job = lock_job(job_id)
+    steps = list(Step.objects.filter(job=job).order_by("seq"))
+    _check(job, steps)
+    chosen = _chosen(job, steps, from_step)
+    if not chosen:
+        raise NotNow(_nothing(job, steps))
+    _look_first(chosen, did_not_happen)
+    move_job(
+        job,
+        JobState.RUNNING,
+        now=now,
+        event=Event.JOB_RETRIED,
+        actor=by,
+        context={"from": chosen[0].key, "steps": len(chosen), "did_not_happen": sorted(set(did_not_happen))},
+        finished_at=None,
+        outcome="",
+        cancel_requested=False,
+        holds_key=False,
+        deadline_at=now + (job.deadline_at - job.created_at) if job.deadline_at else None,
+    )
+    for step in chosen:
+        move_step(
+            step, StepState.PENDING, now=now, event=Event.STEP_REQUEUED, actor=by, outcome="retried", **_afresh(step)
+        )
+    advance(job, now=now)
+    return job
+
+
+def may_have_happened(steps: Sequence[Step]) -> list[Step]:
+    """Those that must not run twice, were stopped after they had begun, and so may have had their effect."""
+    stopped = [step for step in steps if step.effect == Effect.ONCE and step.state == StepState.CANCELLED]
+    ids = [step.permit_id for step in stopped if step.permit_id is not None]
+    begun = set(Permit.objects.filter(pk__in=ids, spent_at__isnull=False).values_list("pk", flat=True))
+    return [step for step in stopped if step.permit_id in begun]
+
+
+def _check(job: Job, steps: Sequence[Step]) -> None:
+    if job.state == JobState.SUCCEEDED:
+        raise AlreadyDone("The job has succeeded: there is nothing to retry. Fork it to run a part of it again.")
+    if job.state not in JOB_DONE:
+        raise NotNow("The job has not ended: there is nothing to retry yet.")
+    if job.state == JobState.COMPENSATED or any(
+        step.state == StepState.COMPENSATED or step.compensates_id is not None for step in steps
+    ):
+        raise NotNow("What the job did was undone: it cannot go on from there. Submit it again.")
+    if job.parent_id is not None:
+        raise NotNow("Another job started this one and has gone on without it: retry that one.")
+
+
+def _chosen(job: Job, steps: Sequence[Step], from_step: str) -> list[Step]:
+    first = 0
+    if from_step:
+        found = next((step for step in steps if step.key == from_step), None)
+        if found is None:
+            raise InvalidInput(f"The job has no step {from_step!r}.", field="from_step")
+        first = found.seq
+    again = [step for step in steps if step.state in AGAIN and step.seq >= first]
+    if job.kind != Job.Kind.GOAL:
+        return again
+    thought = [step for step in steps if step.tool == THINK and step.state == StepState.SUCCEEDED]
+    if not thought:
+        return again
+    # what the last answer asked for and was cut short, and the turn that reads it
+    last = thought[-1].seq
+    return [
+        step
+        for step in again
+        if step.seq > last and (step.tool == THINK or step.state == StepState.CANCELLED or step.key == from_step)
+    ]
+
+
+def _nothing(job: Job, steps: Sequence[Step]) -> str:
+    last = next((step for step in reversed(steps) if step.tool == THINK), None)
+    if job.kind == Job.Kind.GOAL and last is not None and last.state == StepState.SUCCEEDED:
+        return f"The agent itself ended the job. Fork it at {last.key} to ask again, or submit a new one."
+    return "Every step from there on has succeeded: there is nothing to retry."
+
+
+def _look_first(chosen: Sequence[Step], did_not_happen: Collection[str]) -> None:
+    keys = [step.key for step in may_have_happened(chosen) if step.key not in did_not_happen]
+    if keys:
+        raise MayHaveHappened(
+            f"Stopped in mid-act, and must not happen twice: {', '.join(keys)}. Look at the target; where it did not "
+            "happen, name the step in did_not_happen.",
+            steps=keys,
+        )
+
+
+def _afresh(step: Step) -> dict[str, Any]:
+    """The columns of a step that was never decided on. A map that has fanned out keeps its chunks."""
+    budget = (step.retry or {}).get("max_attempts") or Step._meta.get_field("max_attempts").default
+    fanned_out = step.kind == Step.Kind.MAP and step.ready_at is not None
+    return {
+        "max_attempts": step.attempt + int(budget),
+        "losses": 0,
+        "ready_at": step.ready_at if fanned_out else None,
+        "spec": None if step.kind == Step.Kind.JOB else step.spec,
+        "started_at": None,
+        "finished_at": None,
+        "result": None,
+        "decision": None,
+        "approval_id": None,
+        "permit_id": None,
+        "target_state": {},
+        "preview_digest": "",
+        "cancel_requested": False,
+        "claimed_by": "",
+        "not_before": None,
+        "dispatched_at": None,
+        "error_class": "",
+        "error_code": "",
+        "error": "",
+    }
