@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import Error
 from django.utils import timezone
 
-from agents.engine import answers, dispatch
+from agents.engine import answers, children, dispatch
 from agents.engine.dispatch import PROBE, RUN
 from agents.engine.execute import Delivery, execute
 from agents.engine.leases import leases
@@ -55,6 +55,18 @@ def probe_step(self: Task, step_id: str, fence: int) -> None:
         _unhandled.add((UUID(step_id), fence))
         return
     answers.probe(UUID(step_id), fence, worker=_delivery(self).worker)
+
+
+@shared_task(name=dispatch.START_CHILD, acks_late=True, ignore_result=True)
+def start_child(step_id: str, fence: int) -> None:
+    """Starts the job that a step waits for. A duplicate delivery finds it started and returns."""
+    children.start(UUID(step_id), now=timezone.now())
+
+
+@shared_task(name=dispatch.END_CHILD, acks_late=True, ignore_result=True)
+def end_child(job_id: str, fence: int) -> None:
+    """Ends the step that waited for a job. A duplicate delivery finds it ended and returns."""
+    children.ended(UUID(job_id), now=timezone.now())
 
 
 @shared_task(name=outbox.TASK, acks_late=True, ignore_result=True)

@@ -14,6 +14,7 @@ class Event(StrEnum):
     JOB_FINISHED = "job.finished"
     STEP_PROPOSED = "step.proposed"
     STEP_EDITED = "step.edited"
+    STEP_EXPANDED = "step.expanded"
     STEP_DECIDED = "step.decided"
     STEP_DISPATCHED = "step.dispatched"
     STEP_CONFIRMED = "step.confirmed"

@@ -6,7 +6,7 @@ the sweeper does both where a message was lost. Parent and child are never locke
 of the child, so that neither waits for the other.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet, Sum
 
 from agents.engine import grants
 from agents.engine.advance import advance
+from agents.engine.cancel import cancel_job
 from agents.engine.gate import call_of, proposer
 from agents.engine.intake import NewJob, create_job
 from agents.engine.settle import fail, result_json
@@ -25,7 +26,6 @@ from agents.errors import AgentsError
 from agents.models import Agent, Job, Step
 from agents.states import JOB_DONE, JobState, StepState
 from agents.workflows.compile import for_child
-from audit.actor import Actor
 from audit.kinds import Event
 from tools import permits
 from tools.errors import ToolError
@@ -97,13 +97,13 @@ def ended(child_id: UUID, *, now: datetime) -> bool:
     return True
 
 
-def cancel_orphans(now: datetime, cancel: Callable[..., Any]) -> int:
-    """Cancels unfinished children of jobs that have ended or are being cancelled. cancel: `cancel.cancel_job`."""
+def cancel_orphans(now: datetime) -> int:
+    """Cancels unfinished children of jobs that have ended or are being cancelled; how many."""
     orphans = Job.objects.exclude(state__in=JOB_DONE).filter(cancel_requested=False, parent__isnull=False)
     over = orphans.filter(parent__cancel_requested=True) | orphans.filter(parent__state__in=JOB_DONE)
     found = list(over.values_list("pk", flat=True)[:BATCH])
     for child_id in found:
-        cancel(child_id, by=Actor.system("engine"), now=now)
+        cancel_job(child_id, by=ENGINE, now=now)
     return len(found)
 
 

@@ -10,7 +10,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from agents.engine import backlog
-from agents.models import Step
+from agents.models import Job, Step
 from agents.states import STEP_SENT
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,12 @@ def start_child_after_commit(step: Step) -> None:
     """Asks the `control` queue to start the job that the step waits for; the sweeper does where this is lost."""
     step_id, attempt = step.pk, step.attempt
     transaction.on_commit(lambda: send(START_CHILD, step_id, attempt, CONTROL))
+
+
+def end_child_after_commit(job: Job) -> None:
+    """Asks the `control` queue to end the step that waited for this job; the sweeper does where this is lost."""
+    job_id = job.pk
+    transaction.on_commit(lambda: send(END_CHILD, job_id, 0, CONTROL))
 
 
 def _publish(task: str, step_id: UUID, attempt: int, queue: str) -> None:

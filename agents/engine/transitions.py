@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from agents import feed
+from agents.engine import dispatch
 from agents.errors import IllegalTransition, StepMoved
 from agents.models import Job, Step
 from agents.states import JOB_DONE, JOB_MOVES, STEP_DONE, STEP_MOVES, STEP_SENT, JobState, StepState
@@ -137,3 +138,5 @@ def move_job(
     feed.append(job.pk, [feed.Entry(kind="job", data={"state": str(to)})], now=now)
     if to in JOB_DONE:
         emit.job_ended(job, to, now=now)
+        if job.parent_step_id is not None:
+            dispatch.end_child_after_commit(job)
