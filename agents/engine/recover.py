@@ -11,11 +11,12 @@ from django.db.models import F, Q
 from redis.exceptions import RedisError
 
 from agents import feed
-from agents.engine import doubt, release, settle
+from agents.engine import children, doubt, release, settle
 from agents.engine.advance import advance
 from agents.engine.transitions import ENGINE, lock_job
 from agents.models import Step
 from agents.states import STEP_SENT, StepState
+from agents.triggers import sweep as triggers
 from approvals import expiry, notify
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,11 @@ def sweep(now: datetime) -> dict[str, int]:
         ("expired_leases", expire_leases),
         ("epoch", forget_dispatches_if_redis_is_empty),
         ("republished", republish),
+        ("children", children.sweep),
+        ("orphans", children.cancel_orphans),
         ("expired_approvals", expiry.expire_due),
         ("notifications", notify.deliver_due),
+        ("triggers", triggers.sweep),
     ]
     found = {}
     for name, part in parts:
