@@ -32,8 +32,10 @@ def test_every_open_step_can_be_cancelled(state):
     assert StepState.CANCELLED in STEP_MOVES[StepState(state)]
 
 
-def test_nothing_runs_without_having_been_queued():
-    assert [state for state, moves in STEP_MOVES.items() if StepState.RUNNING in moves] == [StepState.QUEUED]
+def test_a_step_begins_when_it_is_queued_or_when_it_is_released():
+    """The second is both at once: the worker that ended what it needed goes on with it."""
+    before = [state for state, moves in STEP_MOVES.items() if StepState.RUNNING in moves]
+    assert before == [StepState.PENDING, StepState.QUEUED]
 
 
 def test_every_state_can_be_reached():
