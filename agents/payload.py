@@ -78,6 +78,16 @@ class RepositoryInput(BaseModel):
     default_branch: Annotated[str, Field(min_length=1, max_length=200)] = "main"
 
 
+class WorkflowInput(BaseModel):
+    """A workflow's definition: as text, YAML or JSON, or as data."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    source: Annotated[str | None, Field(max_length=300_000, description="YAML or JSON.")] = None
+    definition: Annotated[dict[str, Any] | None, Field(description="The same as an object.")] = None
+    note: Annotated[str, Field(max_length=500, description="What is new, in words.")] = ""
+
+
 class ShareInput(BaseModel):
     """With whom to share: a user or a group, by name."""
 

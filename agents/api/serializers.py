@@ -62,13 +62,19 @@ class JobSerializer(serializers.ModelSerializer[Job]):
 
 
 class JobDetailSerializer(JobSerializer):
-    """A job, with how many of its steps are in which state, and the feed's latest number."""
+    """A job, with how many of its steps are in which state, and the feed's latest number. `workflow`: as `ship@3`."""
 
     steps = serializers.SerializerMethodField()
+    workflow = serializers.SerializerMethodField()
+    inputs = serializers.JSONField(read_only=True)
+    outputs = serializers.JSONField(allow_null=True, read_only=True)
 
     class Meta(JobSerializer.Meta):
-        fields = [*JobSerializer.Meta.fields, "steps", "feed_seq"]
+        fields = [*JobSerializer.Meta.fields, "workflow", "inputs", "outputs", "steps", "feed_seq"]
         read_only_fields = fields
+
+    def get_workflow(self, job: Job) -> str | None:
+        return str(job.workflow_version) if job.workflow_version_id else None
 
     def get_steps(self, job: Job) -> dict[str, int]:
         rows = Step.objects.filter(job=job).values("state").annotate(count=Count("pk")).order_by("state")

@@ -6,6 +6,16 @@ from agents.api import openapi  # noqa: F401  its extensions must be known befor
 from agents.api.catalogue import AgentList, Me, RepositoryList, ToolList
 from agents.api.jobs import JobCancel, JobDetail, JobList, JobShare
 from agents.api.steps import EventList, StepDetail, StepList, StepResolve
+from agents.api.workflows import (
+    VersionDetail,
+    VersionList,
+    VersionPublish,
+    VersionRetire,
+    WorkflowDetail,
+    WorkflowDiff,
+    WorkflowList,
+    WorkflowValidate,
+)
 
 urlpatterns = [
     path("jobs", JobList.as_view(), name="jobs"),
@@ -19,5 +29,15 @@ urlpatterns = [
     path("tools", ToolList.as_view(), name="tools"),
     path("agents", AgentList.as_view(), name="agents"),
     path("repositories", RepositoryList.as_view(), name="repositories"),
+    path("workflows", WorkflowList.as_view(), name="workflows"),
+    path("workflows/validate", WorkflowValidate.as_view(), name="workflow-validate"),
+    path("workflows/<str:name>", WorkflowDetail.as_view(), name="workflow"),
+    path("workflows/<str:name>/diff", WorkflowDiff.as_view(), name="workflow-diff"),
+    path("workflows/<str:name>/versions", VersionList.as_view(), name="workflow-versions"),
+    path("workflows/<str:name>/versions/<int:number>", VersionDetail.as_view(), name="workflow-version"),
+    path(
+        "workflows/<str:name>/versions/<int:number>/publish", VersionPublish.as_view(), name="workflow-version-publish"
+    ),
+    path("workflows/<str:name>/versions/<int:number>/retire", VersionRetire.as_view(), name="workflow-version-retire"),
     path("me", Me.as_view(), name="me"),
 ]
