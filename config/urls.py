@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from agents.triggers.views import Incoming
 from config import flower, health
 
 admin.autodiscover()
@@ -17,6 +18,7 @@ urlpatterns = [
     path("", include("agents.web.urls")),
     path("", include("approvals.web.urls")),
     path("api/", include("config.api_urls")),
+    path("hooks/<slug:name>/", Incoming.as_view(), name="hook"),
     path("admin/", admin.site.urls),
     path("flower/", flower.proxy, {"path": ""}, name="flower"),
     path("flower/<path:path>", flower.proxy),
