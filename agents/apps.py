@@ -5,15 +5,13 @@ class AgentsConfig(AppConfig):
     name = "agents"
 
     def ready(self) -> None:
-        from agents.engine import children, resume
+        from agents.engine import resume
         from agents.llm.think import Think
         from agents.triggers import emit
-        from agents.workflows import compile
         from approvals import hooks
         from tools import registry
 
         hooks.on_decided(resume.decided)
         hooks.on_requested(emit.approval_requested)
         hooks.on_decided(emit.approval_decided)
-        children.compiles_workflows(compile.for_child)
         registry.register(Think())
