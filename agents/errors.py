@@ -4,6 +4,7 @@ AgentsError
 ├── InvalidInput            what was given cannot be used; `field` names where, `problems` lists every one
 │   ├── InvalidPlan         the steps: an unknown tool, a cycle, arguments that the tool's schema refuses
 │   ├── UnknownAgent        no enabled agent of that name
+│   ├── UnknownTenant       no tenant of that name to which the user belongs
 │   ├── UnknownRepository   no repository of that name that the user may see (or no such repository: same answer)
 │   ├── InvalidWorkflow     a definition, each problem with its line
 │   └── UnknownWorkflow     no published workflow of that name and version
@@ -12,6 +13,7 @@ AgentsError
 ├── NotAllowed              the user sees it, but may not do this to it
 ├── IdempotencyConflict     this Idempotency-Key was used with another body
 ├── QueueFull               too many unfinished jobs; `retry_after_s` says when to try again
+├── KeyBusy                 another job has the concurrency key, and the submitter does not want to wait
 ├── IllegalTransition       the state machine has no such move
 ├── StepMoved               somebody else moved the step first; nothing was written
 ├── NotNow                  the job's state does not let it be paused, retried, forked or edited: the message says why
@@ -68,6 +70,10 @@ class NotADraft(AgentsError):
     code = "not_a_draft"
 
 
+class UnknownTenant(InvalidInput):
+    code = "unknown_tenant"
+
+
 class NotVisible(AgentsError):
     code = "not_found"
 
@@ -88,6 +94,14 @@ class QueueFull(AgentsError):
     def __init__(self, message: str = "Too many jobs are unfinished.", *, retry_after_s: int) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.retry_after_s = retry_after_s
+
+
+class KeyBusy(AgentsError):
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+    code = "key_busy"
 
 
 class IllegalTransition(AgentsError):

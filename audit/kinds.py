@@ -12,6 +12,7 @@ class Event(StrEnum):
     JOB_RETRIED = "job.retried"
     JOB_FORKED = "job.forked"
     JOB_FINISHED = "job.finished"
+    JOB_KEY_TAKEN = "job.key_taken"
     STEP_PROPOSED = "step.proposed"
     STEP_EDITED = "step.edited"
     STEP_EXPANDED = "step.expanded"

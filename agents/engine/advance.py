@@ -22,8 +22,9 @@ def advance(job: Job, *, now: datetime) -> None:
 
 
 def paused(job: Job) -> bool:
-    """Nothing of it may begin. What is being cancelled goes on to its end."""
-    return job.state == JobState.PAUSED and not job.cancel_requested
+    """Nothing of it may begin: a person said so, or another job has its key. What is cancelled goes on to its end."""
+    waits_for_key = bool(job.concurrency_key) and not job.holds_key
+    return (job.state == JobState.PAUSED or waits_for_key) and not job.cancel_requested
 
 
 def _release(job: Job, steps: list[Step], *, now: datetime) -> bool:

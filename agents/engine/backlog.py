@@ -19,6 +19,7 @@ from agents.models import Step, Tenant, WorkerProcess
 log = logging.getLogger(__name__)
 
 CHANNEL = "countersign:backlog"
+KEYS = "keys"  # marked like a queue where a concurrency key was given up
 BATCH = 256  # released in one transaction, where the window allows as many
 SEEN_WITHIN = timedelta(seconds=30)
 THREADS_KNOWN_FOR_S = 5.0

@@ -6,16 +6,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import transaction
 
 from agents import feed
+from agents.engine import keys
 from agents.engine.advance import THINK, advance
 from agents.engine.transitions import job_target, step_entry, step_facts, step_target
-from agents.errors import InvalidPlan, QueueFull
-from agents.models import Agent, Job, Repository, Step, WorkflowVersion
-from agents.states import JOB_DONE, JobState
+from agents.errors import InvalidPlan
+from agents.models import Agent, Job, Repository, Step, Tenant, WorkflowVersion
+from agents.states import JobState
+from agents.tenants import make_room, tenant_for
 from audit.actor import Actor
 from audit.append import record
 from audit.kinds import Event
@@ -68,7 +69,9 @@ class NewJob:
     trigger: str = ""
     workflow_version: WorkflowVersion | None = None
     inputs: dict[str, Any] = field(default_factory=dict)
+    tenant: Tenant | None = None  # by default the parent's, or the owner's
     concurrency_key: str = ""
+    reject_if_busy: bool = False  # where another job has the key
     deadline_s: int | None = None
     # of a job that another one starts (`agents.engine.children`)
     parent: Job | None = None
@@ -88,9 +91,12 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
     Raises:
         InvalidPlan: a step has the reserved key `prepare`.
         QueueFull: too many jobs are unfinished; nothing is written.
+        KeyBusy: another job has its concurrency key, and `reject_if_busy`.
     """
-    _make_room()
+    tenant = new.tenant or (new.parent and new.parent.tenant) or tenant_for(new.owner)
+    make_room(tenant, new.owner)
     job = Job.objects.create(
+        tenant=tenant,
         kind=new.kind,
         goal=new.goal,
         agent=new.agent,
@@ -127,6 +133,8 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
             "agent": job.agent.name if job.agent else "",
             "repository": job.repository.name if job.repository else "",
             "priority": job.priority,
+            "tenant": tenant.name,
+            **({"key": job.concurrency_key} if job.concurrency_key else {}),
             **({"trigger": job.trigger} if job.trigger else {}),
             **({"workflow": str(job.workflow_version)} if job.workflow_version else {}),
             **({"parent": str(job.parent_id), "grant": job.grant} if job.parent_id else {}),
@@ -135,6 +143,8 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
     )
     feed.append(job.pk, [feed.Entry(kind="job", data={"state": str(job.state)})], now=now)
     add_steps(job, _first_steps(new), now=now, actor=actor)
+    if job.concurrency_key:
+        keys.enter(job, reject=new.reject_if_busy)
     advance(job, now=now)
     return job
 
@@ -221,11 +231,3 @@ def _least(usual: int, given: int | None) -> int:
 def _complete(new: NewStep) -> bool:
     """Are the arguments those of one call? What waits for its values is scored when it has them."""
     return new.kind == Step.Kind.CALL and new.template is None
-
-
-def _make_room() -> None:
-    """Counts unfinished jobs under a lock of this transaction, so that two submissions cannot both take the last place."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('agents.intake'))")
-    if Job.objects.exclude(state__in=JOB_DONE).count() >= settings.JOBS_QUEUED_MAX:
-        raise QueueFull(retry_after_s=30)

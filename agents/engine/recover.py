@@ -11,7 +11,7 @@ from django.db.models import F, Q
 from redis.exceptions import RedisError
 
 from agents import feed
-from agents.engine import children, doubt, release, settle
+from agents.engine import children, doubt, keys, release, settle
 from agents.engine.advance import advance
 from agents.engine.transitions import ENGINE, lock_job
 from agents.models import Step
@@ -35,6 +35,7 @@ def sweep(now: datetime) -> dict[str, int]:
     parts: list[tuple[str, Callable[[datetime], int]]] = [
         ("expired_leases", expire_leases),
         ("epoch", forget_dispatches_if_redis_is_empty),
+        ("keys", keys.pass_on_all),
         ("republished", republish),
         ("children", children.sweep),
         ("orphans", children.cancel_orphans),

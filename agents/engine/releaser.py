@@ -11,7 +11,7 @@ from redis.client import PubSub
 from redis.exceptions import RedisError
 
 from agents import feed
-from agents.engine import backlog, release
+from agents.engine import backlog, keys, release
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,10 @@ class Releaser:
 
     def once(self) -> float:
         """Releases where there is room; in how many seconds to look again."""
-        marks = feed.client().mget([backlog.mark(queue) for queue in self._queues])
+        marks = feed.client().mget([backlog.mark(queue) for queue in [*self._queues, backlog.KEYS]])
+        if (given_up := marks.pop()) is not None:
+            keys.pass_on_all(timezone.now())
+            backlog.unmark(backlog.KEYS, given_up)
         now = time.monotonic()
         waits = [IDLE_S]
         for queue, marked in zip(self._queues, marks, strict=True):

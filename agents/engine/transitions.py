@@ -5,11 +5,14 @@ row lock, so that moves of one job are serial and its feed has no gaps.
 """
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
+
 from agents import feed
-from agents.engine import dispatch
+from agents.engine import backlog, dispatch
 from agents.errors import IllegalTransition, StepMoved
 from agents.models import Job, Step
 from agents.states import JOB_DONE, JOB_MOVES, STEP_DONE, STEP_MOVES, STEP_SENT, JobState, StepState
@@ -121,6 +124,9 @@ def move_job(
         raise IllegalTransition(f"job {job.pk}: {seen} -> {to}")
     if to in JOB_DONE:
         changes.setdefault("finished_at", now)
+    if job.concurrency_key and (to in JOB_DONE or seen in JOB_DONE):  # who comes back waits for the key anew
+        changes["holds_key"] = False
+        transaction.on_commit(partial(backlog.note, backlog.KEYS))
     if to is JobState.RUNNING and job.started_at is None:
         changes.setdefault("started_at", now)
     Job.objects.filter(pk=job.pk, state=seen).update(state=to, **changes)

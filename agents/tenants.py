@@ -1,0 +1,106 @@
+"""Whose work a job is, and how many places its tenant, its user and everybody have."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models import QuerySet
+
+from agents.errors import QueueFull, UnknownTenant
+from agents.models import Tenant
+from agents.models.tenant import DEFAULT
+
+# Submissions that may be under way at once without seeing each other: nearer to a bound than this they go one by one.
+MARGIN = 100
+
+# An index-only scan of `job_unfinished`; its predicate is the index's.
+_UNFINISHED = """
+SELECT count(*), count(*) FILTER (WHERE tenant_id = %s), count(*) FILTER (WHERE owner_id = %s)
+  FROM agents_job WHERE NOT (state IN ('cancelled', 'compensated', 'failed', 'succeeded'))
+"""
+
+
+def default_tenant() -> Tenant:
+    """The tenant of those who belong to none; made when it is first needed."""
+    return Tenant.objects.filter(name=DEFAULT).first() or Tenant.objects.get_or_create(name=DEFAULT)[0]
+
+
+def tenants_of(user: User) -> QuerySet[Tenant]:
+    """Those that the user belongs to, by name."""
+    return Tenant.objects.filter(groups__user=user).distinct()
+
+
+def visible_tenants(user: User) -> QuerySet[Tenant]:
+    """Staff who may view tenants see all; others their own."""
+    return Tenant.objects.all() if user.has_perm("agents.view_tenant") else tenants_of(user)
+
+
+def tenant_for(user: User, name: str | None = None) -> Tenant:
+    """The tenant of a new job: the one named, else the user's only one, else the default.
+
+    Raises:
+        UnknownTenant: the user does not belong to it. The default is for those who belong to none.
+    """
+    own = list(tenants_of(user))
+    if name is None:
+        return own[0] if len(own) == 1 else default_tenant()
+    for tenant in own:
+        if tenant.name == name:
+            return tenant
+    if name == DEFAULT and (not own or user.is_superuser):
+        return default_tenant()
+    found = Tenant.objects.filter(name=name).first() if user.is_superuser else None
+    if found is None:
+        raise UnknownTenant(f"You do not belong to a tenant {name!r}.", field="tenant")
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bound:
+    unfinished: int
+    most: int
+    whose: str
+    retry_after_s: int
+
+    @property
+    def reached(self) -> bool:
+        return self.unfinished >= self.most
+
+    @property
+    def near(self) -> bool:
+        return self.unfinished + MARGIN >= self.most
+
+
+def make_room(tenant: Tenant, owner: User) -> None:
+    """Counts unfinished jobs in the submitting transaction. Near a bound under a lock, so that two submissions cannot
+    both take the last place.
+
+    Raises:
+        QueueFull: with what is full.
+    """
+    bounds = _bounds(tenant, owner)
+    if any(bound.near for bound in bounds):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('agents.intake'))")
+        bounds = _bounds(tenant, owner)
+    for bound in bounds:
+        if bound.reached:
+            raise QueueFull(
+                f"{bound.whose} {bound.unfinished} unfinished jobs; {bound.most} are allowed.",
+                retry_after_s=bound.retry_after_s,
+            )
+
+
+def _bounds(tenant: Tenant, owner: User) -> list[_Bound]:
+    with connection.cursor() as cursor:
+        cursor.execute(_UNFINISHED, [tenant.pk, owner.pk])
+        everybody, tenants, users = cursor.fetchone()
+    bounds = [_Bound(unfinished=everybody, most=settings.JOBS_QUEUED_MAX, whose="The server has", retry_after_s=30)]
+    if tenant.jobs_queued_max is not None:
+        whose = f"The tenant {tenant.name} has"
+        bounds.append(_Bound(unfinished=tenants, most=tenant.jobs_queued_max, whose=whose, retry_after_s=15))
+    if settings.JOBS_QUEUED_MAX_PER_USER:
+        most = settings.JOBS_QUEUED_MAX_PER_USER
+        bounds.append(_Bound(unfinished=users, most=most, whose="You have", retry_after_s=15))
+    return bounds
