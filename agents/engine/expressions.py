@@ -44,7 +44,7 @@ READ_BYTES = 16 * 1024**2  # of what one expression reads
 VALUE_BYTES = 256 * 1024  # of what a template, a condition or an output gives
 LIST_BYTES = 16 * 1024**2  # of what `value` gives: the list of a map may be long
 STEPS_MAX = 1000  # where an expression does not name the steps that it reads
-WORK_MAX = 10_000_000  # values that macros may visit or make
+WORK_MAX = 25_000_000  # values that macros may visit, make or copy: about a second
 
 
 __all__ = [
@@ -229,7 +229,7 @@ def _affordable(source: str, variables: Mapping[str, Any]) -> None:
     if size > READ_BYTES:
         raise ExpressionFailed(f"It reads more than {READ_BYTES // 1024**2} MiB.")
     depth, outer, growth = macros(source)
-    if depth and (values + len(source)) ** (depth + outer) * growth > WORK_MAX:
+    if depth and (values + len(source)) ** (1 + depth + outer) * growth > WORK_MAX:
         raise ExpressionFailed(f"Its macros would work through too much: {values:,} values, {depth} deep.")
     if depth and size * growth > 4 * READ_BYTES:
         raise ExpressionFailed("Its macros would make too much of what they read.")
