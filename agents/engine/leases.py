@@ -44,8 +44,10 @@ class Held:
     @property
     def lost(self) -> bool:
         """The database says so, or nobody could ask it for a whole lease: the clock alone decides then, since the
-        thread that asks may hang with the database, or this process may have been stopped."""
-        return self.taken or time.monotonic() - self.renewed_at > settings.STEP_LEASE_S
+        thread that asks may hang with the database, or this process may have been stopped. Once lost it stays lost,
+        also where the database then renews it: what was stopped for it must not count as the step's own end."""
+        self.taken = self.taken or time.monotonic() - self.renewed_at > settings.STEP_LEASE_S
+        return self.taken
 
     def stop_requested(self) -> bool:
         return self.cancelled or self.lost
@@ -78,6 +80,14 @@ class Leases:
         finally:
             with self._lock:
                 self._held.pop((step_id, attempt), None)
+
+    def give_up(self) -> int:
+        """Lets go of every held step: each must end, and is then settled as lost; how many."""
+        with self._lock:
+            held = list(self._held.values())
+        for one in held:
+            one.taken = True
+        return len(held)
 
     def beat(self) -> None:
         """Renews what is held; marks what was lost or cancelled."""
