@@ -5,7 +5,7 @@ Strict: unknown fields are refused, nothing is coerced. The same models describe
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -66,6 +66,16 @@ class JobInput(BaseModel):
     repository: Annotated[str | None, Field(max_length=80, description="By name.")] = None
     priority: Annotated[Priority | None, Field(description="5, or what the workflow says, by default.")] = None
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS)] = {}
+    tenant: Annotated[str | None, Field(max_length=80, description="Yours, by name; needed by who has several.")] = None
+    concurrency_key: Annotated[
+        str | None,
+        StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _./:@+-]*$", max_length=200),
+        Field(description="Of the tenant's jobs that share a key, such as `deploy/prod`, one runs at a time."),
+    ] = None
+    on_conflict: Annotated[
+        Literal["queue", "reject", "cancel_running"],
+        Field(description="Where another job has the key: wait for it, give 409, or cancel it and go next."),
+    ] = "queue"
 
 
 class RepositoryInput(BaseModel):

@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
+from agents.engine import keys
 from agents.engine.intake import NewJob, NewStep, create_job
 from agents.errors import IdempotencyConflict, InvalidInput, InvalidPlan, UnknownAgent, UnknownRepository
 from agents.models import Agent, Job, Repository
@@ -18,6 +19,7 @@ from agents.payload import MAX_ARGUMENTS_BYTES, JobInput, StepInput, parse
 from agents.selectors import usable_agents, visible_repositories
 from agents.workflows.compile import find as find_workflow
 from agents.workflows.compile import new_job as workflow_job
+from agents.tenants import tenant_for
 from audit.actor import Actor
 from audit.canonical import canonical_json
 from tools import registry
@@ -44,6 +46,7 @@ def submit(
         InvalidInput (InvalidPlan, UnknownAgent, UnknownRepository): with every wrong field; nothing is written.
         IdempotencyConflict: the key was used with another payload.
         QueueFull
+        KeyBusy: another job has its concurrency key, and it is not to wait.
     """
     digest = request_sha256(payload)
     if idempotency_key:
@@ -55,7 +58,11 @@ def submit(
     new = replace(new_job(payload, user=user, idempotency_key=idempotency_key, digest=digest), trigger=trigger)
     try:
         with transaction.atomic():
-            return create_job(new, now=now, actor=Actor.user(user.pk)), True
+            job = create_job(new, now=now, actor=Actor.user(user.pk))
+        if new.on_conflict == keys.CANCEL_RUNNING:
+            keys.cancel_previous(job, by=user, now=now)
+            job.refresh_from_db()
+        return job, True
     except IntegrityError as error:
         if not idempotency_key or _constraint(error) != _KEY_CONSTRAINT:
             raise
@@ -69,6 +76,16 @@ def new_job(payload: Mapping[str, Any], *, user: User, idempotency_key: str = ""
     """The checked submission; writes nothing. Raises as `submit` does, but for the key and the queue."""
     given = parse(JobInput, payload)
     _one_of(given)
+    new = _job(given, user, idempotency_key, digest)
+    return replace(
+        new,
+        tenant=tenant_for(user, given.tenant),
+        concurrency_key=given.concurrency_key or new.concurrency_key,
+        on_conflict=given.on_conflict,
+    )
+
+
+def _job(given: JobInput, user: User, idempotency_key: str, digest: str) -> NewJob:
     if given.workflow is not None:
         return _workflow_job(given, given.workflow, user, idempotency_key, digest)
     kind = Job.Kind.PLAN if given.steps is not None else Job.Kind.GOAL

@@ -71,7 +71,7 @@ class NewJob:
     inputs: dict[str, Any] = field(default_factory=dict)
     tenant: Tenant | None = None  # by default the parent's, or the owner's
     concurrency_key: str = ""
-    reject_if_busy: bool = False  # where another job has the key
+    on_conflict: str = keys.QUEUE  # where another job has the key
     deadline_s: int | None = None
     # of a job that another one starts (`agents.engine.children`)
     parent: Job | None = None
@@ -91,7 +91,7 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
     Raises:
         InvalidPlan: a step has the reserved key `prepare`.
         QueueFull: too many jobs are unfinished; nothing is written.
-        KeyBusy: another job has its concurrency key, and `reject_if_busy`.
+        KeyBusy: another job has its concurrency key, and `on_conflict` is `reject`.
     """
     tenant = new.tenant or (new.parent and new.parent.tenant) or tenant_for(new.owner)
     make_room(tenant, new.owner)
@@ -110,7 +110,7 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
         trigger=new.trigger,
         workflow_version=new.workflow_version,
         inputs=new.inputs,
-        concurrency_key=new.concurrency_key,
+        concurrency_key=keys.own_key(new.concurrency_key, new.parent),
         deadline_at=_deadline(new, now),
         max_steps=_least(
             max(new.agent.max_steps if new.agent else DEFAULT_MAX_STEPS, len(new.steps) + 1), new.max_steps
@@ -144,7 +144,7 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
     feed.append(job.pk, [feed.Entry(kind="job", data={"state": str(job.state)})], now=now)
     add_steps(job, _first_steps(new), now=now, actor=actor)
     if job.concurrency_key:
-        keys.enter(job, reject=new.reject_if_busy)
+        keys.enter(job, reject=new.on_conflict == keys.REJECT)
     advance(job, now=now)
     return job
 

@@ -8,13 +8,16 @@ import logging
 from datetime import datetime
 from uuid import UUID
 
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from agents.engine.advance import advance
+from agents.engine.cancel import cancel_job
 from agents.engine.transitions import job_target
 from agents.errors import KeyBusy
 from agents.models import Job
+from agents.selectors import may_change
 from agents.states import JOB_DONE, JobState
 from audit.actor import Actor
 from audit.append import record
@@ -23,6 +26,7 @@ from audit.kinds import Event
 log = logging.getLogger(__name__)
 
 BATCH = 200
+QUEUE, REJECT, CANCEL_RUNNING = "queue", "reject", "cancel_running"
 ENGINE = Actor.system("engine")
 
 
@@ -40,6 +44,23 @@ def enter(job: Job, *, reject: bool) -> None:
     elif reject:
         first = others.order_by("-holds_key", "created_at", "pk").first()
         raise KeyBusy(f"Job {first.pk if first else ''} has the key {job.concurrency_key!r}.", field="concurrency_key")
+
+
+def own_key(key: str, parent: Job | None) -> str:
+    """A job does not wait for a key that its own parents hold: they wait for it."""
+    while key and parent is not None:
+        if parent.concurrency_key == key:
+            return ""
+        parent = parent.parent
+    return key
+
+
+def cancel_previous(job: Job, *, by: User, now: datetime) -> int:
+    """Cancels the jobs before it that have its key or wait for it, as far as `by` may; it waits for the others."""
+    others = [one for one in unfinished(job).filter(created_at__lte=job.created_at) if may_change(by, one)]
+    for one in others:
+        cancel_job(one.pk, by=Actor.user(by.pk), now=now)
+    return len(others)
 
 
 def unfinished(job: Job) -> QuerySet[Job]:
