@@ -4,7 +4,8 @@ from django.urls import path
 
 from agents.api import openapi  # noqa: F401  its extensions must be known before the OpenAPI document is made
 from agents.api.catalogue import AgentList, Me, RepositoryList, ToolList
-from agents.api.jobs import JobCancel, JobDetail, JobList, JobShare
+from agents.api.items import ItemList
+from agents.api.jobs import JobCancel, JobDetail, JobFork, JobList, JobPause, JobResume, JobRetry, JobShare
 from agents.api.steps import EventList, StepDetail, StepList, StepResolve
 from agents.api.workflows import (
     VersionDetail,
@@ -22,9 +23,14 @@ urlpatterns = [
     path("jobs/<uuid:job_id>", JobDetail.as_view(), name="job"),
     path("jobs/<uuid:job_id>/steps", StepList.as_view(), name="steps"),
     path("jobs/<uuid:job_id>/steps/<str:key>", StepDetail.as_view(), name="step"),
+    path("jobs/<uuid:job_id>/steps/<str:key>/items", ItemList.as_view(), name="step-items"),
     path("jobs/<uuid:job_id>/steps/<str:key>/resolve", StepResolve.as_view(), name="step-resolve"),
     path("jobs/<uuid:job_id>/events", EventList.as_view(), name="events"),
     path("jobs/<uuid:job_id>/cancel", JobCancel.as_view(), name="job-cancel"),
+    path("jobs/<uuid:job_id>/pause", JobPause.as_view(), name="job-pause"),
+    path("jobs/<uuid:job_id>/resume", JobResume.as_view(), name="job-resume"),
+    path("jobs/<uuid:job_id>/retry", JobRetry.as_view(), name="job-retry"),
+    path("jobs/<uuid:job_id>/fork", JobFork.as_view(), name="job-fork"),
     path("jobs/<uuid:job_id>/share", JobShare.as_view(), name="job-share"),
     path("tools", ToolList.as_view(), name="tools"),
     path("agents", AgentList.as_view(), name="agents"),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents import defaults
+from agents.engine import grants
 from agents.llm import functions, transcript
 from agents.llm.stuck import Seen
 from agents.llm.transcript import Ended, Made, Turn
@@ -45,6 +46,7 @@ def build(job: Job) -> Conversation:
     """The conversation of `job` as its rows tell it now."""
     agent = job.agent
     tools = functions.offered(agent.tools if agent else defaults.TOOLS)
+    tools = [tool for tool in tools if grants.covers(job.grant, tool)]
     steps = list(Step.objects.filter(job=job).order_by("seq"))
     turns = _turns(steps)
     messages = [
