@@ -2,18 +2,17 @@
 
 import logging
 import os
-import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from celery import Task, shared_task
-from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import task_postrun, task_prerun, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from django.conf import settings
-from django.db import Error
 from django.utils import timezone
 
-from agents.engine import answers, children, dispatch
+from agents.draining import Draining
+from agents.engine import answers, children, dispatch, watchdog
 from agents.engine.dispatch import PROBE, RUN
 from agents.engine.execute import Delivery, execute
 from agents.engine.leases import leases
@@ -21,13 +20,15 @@ from agents.engine.releaser import Releaser
 from agents.models import Job
 from agents.states import JOB_DONE
 from agents.triggers import delivery, outbox
-from agents.workers import Registration
+from agents.workers import Registration, activity
 from tools import workspaces
 from tools.sandbox.harden import protect_process
 
 log = logging.getLogger(__name__)
 
 WORKSPACE_KEPT_DAYS = 7
+
+draining = Draining(leases, activity)
 
 
 def _delivery(task: Task) -> Delivery:
@@ -42,8 +43,8 @@ def _delivery(task: Task) -> Delivery:
 @shared_task(name=RUN, bind=True, acks_late=True, ignore_result=True)
 def run_step(self: Task, step_id: str, fence: int) -> None:
     """Runs one attempt of one step. A duplicate delivery loses the claim and returns."""
-    if _draining.is_set():
-        _unhandled.add((UUID(step_id), fence))
+    if draining.begun():
+        draining.add((UUID(step_id), fence))
         return
     execute(UUID(step_id), fence, _delivery(self))
 
@@ -51,8 +52,8 @@ def run_step(self: Task, step_id: str, fence: int) -> None:
 @shared_task(name=PROBE, bind=True, acks_late=True, ignore_result=True)
 def probe_step(self: Task, step_id: str, fence: int) -> None:
     """Finds out whether a lost attempt of a ONCE step happened."""
-    if _draining.is_set():
-        _unhandled.add((UUID(step_id), fence))
+    if draining.begun():
+        draining.add((UUID(step_id), fence))
         return
     answers.probe(UUID(step_id), fence, worker=_delivery(self).worker)
 
@@ -83,13 +84,37 @@ def clean_workspaces() -> None:
         workspaces.remove(str(job_id))
 
 
+@shared_task(name=watchdog.TASK, bind=True, ignore_result=True)
+def canary(self: Task, queue: str) -> None:
+    """Shows that this queue is consumed."""
+    watchdog.taken(queue, by=_delivery(self).worker, now=timezone.now())
+
+
+@task_prerun.connect
+def _task_begins(**_: Any) -> None:
+    activity.begin()
+
+
+@task_postrun.connect
+def _task_ended(**_: Any) -> None:
+    activity.end()
+
+
+@worker_init.connect
+def _worker_init(**_: Any) -> None:
+    """Before the first message is taken."""
+    _born.append(timezone.now())
+
+
 @worker_ready.connect
 def _worker_ready(sender: Any, **_: Any) -> None:
     """Only in a worker process, once it consumes."""
     protect_process()
-    registration = Registration(name=str(sender.hostname))
+    registration = Registration(name=str(sender.hostname), draining=draining.begun, on_told=draining.told)
+    if _born:
+        registration.born = _born[-1]
     leases.on_beat(registration.beat)  # writes the row; a database that is away now may be back then
-    _registrations.append(registration)
+    draining.registrations.append(registration)
     group = settings.WORKER_GROUPS.get(os.environ.get("COUNTERSIGN_WORKER_GROUP", ""), {})
     Releaser(list(group.get("queues", settings.QUEUES))).start()
 
@@ -100,24 +125,14 @@ def _worker_shutting_down(**_: Any) -> None:
     # Imported here: a worker has it, and nobody else should load the worker's code to know the tasks.
     from celery.worker import state
 
-    _draining.set()
-    for request in list(state.reserved_requests - state.active_requests):
-        if request.name in (RUN, PROBE):
-            step_id, fence = request.args
-            _unhandled.add((UUID(step_id), fence))
+    waiting = list(state.reserved_requests - state.active_requests)
+    draining.begin((UUID(one.args[0]), one.args[1]) for one in waiting if one.name in (RUN, PROBE))
 
 
 @worker_shutdown.connect
 def _worker_shutdown(**_: Any) -> None:
     """Steps that ran have ended."""
-    try:
-        dispatch.hand_back(_unhandled)
-        for registration in _registrations:
-            registration.leave()
-    except Error as error:
-        log.warning("worker.leave_failed", extra={"error": type(error).__name__})
+    draining.finish()
 
 
-_registrations: list[Registration] = []
-_draining = threading.Event()
-_unhandled: set[tuple[UUID, int]] = set()
+_born: list[datetime] = []

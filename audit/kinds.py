@@ -23,6 +23,7 @@ class Event(StrEnum):
     STEP_REFUSED = "step.refused"
     STEP_REQUEUED = "step.requeued"
     STEP_IN_DOUBT = "step.in_doubt"
+    STEP_ANSWERED = "step.answered"
     STEP_CANCELLED = "step.cancelled"
     STEP_SKIPPED = "step.skipped"
     STEP_LATE_RESULT = "step.late_result"
@@ -45,6 +46,8 @@ class Event(StrEnum):
     AUTH_FAILED = "auth.failed"
     TOKEN_CREATED = "token.created"
     TOKEN_REVOKED = "token.revoked"
+    # workers
+    WORKER_TOLD = "worker.told"
     # what starts jobs, and what tells others
     TRIGGER_CHANGED = "trigger.changed"
     TRIGGER_FIRED = "trigger.fired"

@@ -80,6 +80,10 @@ MEANINGS: dict[str, dict[str, str]] = {
         "JOBS_QUEUED_MAX": "Jobs that may be open at once; further ones are refused with 429.",
         "STEP_LEASE_S": "Seconds without a sign of life after which a worker counts as dead.",
         "STEP_REPUBLISH_AFTER_S": "Seconds until a message that nobody took is sent again.",
+        "POISON_LOSSES": "After so many workers were lost with one step it is quarantined.",
+        "CANARY_EVERY_S": "Seconds between the small messages that show that each queue is consumed; 0: no watchdog.",
+        "CANARY_LIMIT_S": "A worker with a free thread that took none of them for so long is told to restart.",
+        "WORKER_DRAIN_S": "What a stopping worker gives its running steps to end; what runs then is handed back.",
         "COUNTERSIGN_WORKER_GROUP": "Set for each worker process: its group's name (`llm`, `shell`, `git`, "
         "`control`), as the dashboard shows it.",
     },

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from agents.engine import doubt, settle
+from agents.engine import doubt, quarantine, settle
 from agents.engine.advance import advance
 from agents.engine.gate import again, call_of
 from agents.engine.transitions import lock_job_of, step_facts, step_target
@@ -32,7 +32,8 @@ def probe(step_id: UUID, fence: int, *, worker: str) -> None:
         return
     with bind(job=step.job_id, step=step_id):
         try:
-            found = runner.probe(call_of(step), subject=str(step.pk))
+            with quarantine.handling(step, "probe", worker=worker):
+                found = runner.probe(call_of(step), subject=str(step.pk))
         except ToolError as error:
             log.warning("step.probe_unsure", extra={"tool": step.tool, "code": error.code})
             doubt.ask_person(step.pk, step.attempt, f"{step.error} The probe could not tell: {error.message}")
@@ -46,7 +47,7 @@ def probe(step_id: UUID, fence: int, *, worker: str) -> None:
         _answer(step.pk, step.attempt, found, actor=Actor.worker(worker), now=timezone.now())
 
 
-def by_person(step_id: UUID, *, happened: bool, by: Actor, now: datetime) -> None:
+def by_person(step_id: UUID, *, happened: bool, by: Actor, now: datetime, reason: str = "") -> None:
     """A person says whether a step in doubt happened: yes -> it succeeded; no -> it runs again.
 
     Raises:
@@ -56,17 +57,31 @@ def by_person(step_id: UUID, *, happened: bool, by: Actor, now: datetime) -> Non
     if step is None:
         raise StepMoved(f"step {step_id} is not in doubt")
     found = Result(ok=True, summary="Confirmed by a person.") if happened else None
-    _answer(step_id, step.attempt, found, actor=by, now=now)
+    _answer(step_id, step.attempt, found, actor=by, now=now, reason=reason)
 
 
 @transaction.atomic
-def _answer(step_id: UUID, fence: int, found: Result | None, *, actor: Actor, now: datetime) -> None:
+def _answer(
+    step_id: UUID, fence: int, found: Result | None, *, actor: Actor, now: datetime, reason: str | None = None
+) -> None:
+    """reason: of a person, who is on record with it; None: the probe answers."""
     job = lock_job_of(step_id)
     step = Step.objects.filter(pk=step_id, state=StepState.IN_DOUBT, attempt=fence).first()
     if step is None:
         return
+    if reason is not None:
+        record(
+            Event.STEP_ANSWERED,
+            actor=actor,
+            target=step_target(step),
+            outcome="happened" if found is not None else "did_not_happen",
+            context=step_facts(step),
+            payload={"reason": reason, "known": step.error} if reason else {"known": step.error},
+        )
     if found is not None:
         settle.succeed(job, step, found, actor=actor, now=now)
+    elif quarantine.due(step):
+        quarantine.set_aside(step, actor=actor, now=now)
     elif step.attempt >= step.max_attempts:
         settle.fail(step, code="lost", message="Lost in every attempt; it did not happen.", actor=actor, now=now)
     else:

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from agents.engine import settle
+from agents.engine import quarantine, settle
 from agents.engine.advance import advance
 from agents.engine.gate import call_of, proposer, request_context, risk_of
 from agents.engine.transitions import lock_job_of, move_step
@@ -32,7 +32,8 @@ def prepare(step_id: UUID, fence: int, *, worker: str) -> None:
     if step is None:
         return
     try:
-        preview, target_state = runner.preview(call_of(step))
+        with quarantine.handling(step, "preview", worker=worker):
+            preview, target_state = runner.preview(call_of(step))
     except ToolError as error:
         log.info("step.preview_failed", extra={"tool": step.tool, "code": error.code})
         _failed(step_id, fence, error, worker=worker, now=timezone.now())

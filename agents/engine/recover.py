@@ -11,7 +11,7 @@ from django.db.models import F, Q
 from redis.exceptions import RedisError
 
 from agents import feed
-from agents.engine import children, doubt, keys, release, settle
+from agents.engine import children, doubt, keys, release, settle, watchdog
 from agents.engine.advance import advance
 from agents.engine.transitions import ENGINE, lock_job
 from agents.models import Step
@@ -26,8 +26,10 @@ BATCH = 200
 DOUBLINGS = 8  # of the time after which a message counts as lost
 
 
-def sweep(now: datetime) -> dict[str, int]:
+def sweep(now: datetime, *, guard: Callable[[], None] = lambda: None) -> dict[str, int]:
     """One pass; how many of each it found. A part that fails is logged and does not stop the others.
+
+    guard: called before each part; raises where this sweeper must stop.
 
     Raises:
         OperationalError, InterfaceError: the database is away.
@@ -42,9 +44,11 @@ def sweep(now: datetime) -> dict[str, int]:
         ("expired_approvals", expiry.expire_due),
         ("notifications", notify.deliver_due),
         ("triggers", triggers.sweep),
+        *watchdog.parts(),
     ]
     found = {}
     for name, part in parts:
+        guard()
         try:
             found[name] = part(now)
         except settle.RETRY_ERRORS:

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
 
-from agents.engine import doubt, think
+from agents.engine import doubt, quarantine, think
 from agents.engine.advance import THINK, advance
 from agents.engine.gate import again
-from agents.engine.transitions import lock_job, move_step, step_facts, step_target
+from agents.engine.transitions import ENGINE, lock_job, move_step, step_facts, step_target
 from agents.models import Attempt, Job, Step
 from agents.states import StepState
 from approvals import requests
@@ -117,10 +117,14 @@ def lost(job: Job, step: Step, error: ToolError, *, actor: Actor, now: datetime)
     began = not (step.permit_id and permits.withdraw(step.permit_id))
     doubtful = began and step.effect == Effect.ONCE
     end_attempt(step, "lost", now=now, error=error)
+    if actor == ENGINE:  # a worker that tells of it lives
+        quarantine.count_loss(step)
     if step.cancel_requested or job.cancel_requested:
         cancel_step(step, actor=actor, now=now, doubtful=doubtful)
     elif doubtful:
         doubt.enter(step, now=now, why=error.message, actor=actor)
+    elif quarantine.due(step):
+        quarantine.set_aside(step, actor=actor, now=now)
     elif step.attempt >= step.max_attempts:
         fail(step, code=error.code, message=error.message, actor=actor, now=now)
     else:

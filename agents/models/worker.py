@@ -11,8 +11,8 @@ class WorkerProcess(models.Model):
     """A process that consumes queues. Its heartbeat thread renews `seen_at` and reads `told`."""
 
     class Told(models.TextChoices):
-        DRAIN = "drain"  # end what runs, begin nothing, and stay ended
-        RESTART = "restart"  # end what runs, and exit so that the supervisor starts it again
+        DRAIN = "drain"  # end what runs, begin nothing, exit in order
+        RESTART = "restart"  # it does not consume: end what runs and exit hard, so that the supervisor starts it again
 
     name = models.CharField(primary_key=True, max_length=200)
     group = models.CharField(max_length=40)

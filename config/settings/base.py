@@ -199,6 +199,10 @@ GIT_IDENTITY = env.text("GIT_IDENTITY", "Countersign agent <agent@countersign.in
 # The engine (see docs/explanation).
 STEP_LEASE_S = env.integer("STEP_LEASE_S", 30)
 STEP_REPUBLISH_AFTER_S = env.integer("STEP_REPUBLISH_AFTER_S", 30)
+POISON_LOSSES = env.integer("POISON_LOSSES", 3)
+CANARY_EVERY_S = env.integer("CANARY_EVERY_S", 10)
+CANARY_LIMIT_S = env.integer("CANARY_LIMIT_S", 30)
+WORKER_DRAIN_S = env.integer("WORKER_DRAIN_S", 20)
 SWEEP_INTERVAL_S = 1.0
 JOBS_QUEUED_MAX = env.integer("JOBS_QUEUED_MAX", 1000)
 JOBS_QUEUED_MAX_PER_USER = env.integer("JOBS_QUEUED_MAX_PER_USER", 0)

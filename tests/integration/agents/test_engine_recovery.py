@@ -172,7 +172,7 @@ def test_a_step_that_loses_its_worker_each_time_fails_in_the_end():
     job.refresh_from_db()
     assert job.state == JobState.FAILED
     assert states(job) == {"a": "failed", "b": "skipped"}
-    assert Step.objects.get(pk=one.pk).error_code == "lost"
+    assert Step.objects.get(pk=one.pk).error_code == "quarantined"
 
 
 # the database goes away
