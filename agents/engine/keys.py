@@ -82,8 +82,8 @@ def pass_on_all(now: datetime) -> int:
         Job.objects.filter(holds_key=False)
         .exclude(concurrency_key="")
         .exclude(state__in=[*JOB_DONE, JobState.PAUSED])
-        .order_by("tenant", "concurrency_key", "created_at", "pk")
-        .distinct("tenant", "concurrency_key")
+        .order_by("tenant_id", "concurrency_key", "created_at", "pk")
+        .distinct("tenant_id", "concurrency_key")
     )
     held = set(
         Job.objects.filter(holds_key=True).exclude(state__in=JOB_DONE).values_list("tenant_id", "concurrency_key")
