@@ -17,9 +17,9 @@ from agents.errors import IdempotencyConflict, InvalidInput, InvalidPlan, Unknow
 from agents.models import Agent, Job, Repository
 from agents.payload import MAX_ARGUMENTS_BYTES, JobInput, StepInput, parse
 from agents.selectors import usable_agents, visible_repositories
+from agents.tenants import tenant_for
 from agents.workflows.compile import find as find_workflow
 from agents.workflows.compile import new_job as workflow_job
-from agents.tenants import tenant_for
 from audit.actor import Actor
 from audit.canonical import canonical_json
 from tools import registry

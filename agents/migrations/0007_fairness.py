@@ -6,7 +6,6 @@ import django.db.models.functions.comparison
 from django.conf import settings
 from django.db import migrations, models
 
-
 LANE = """
 CREATE FUNCTION agents_step_lane() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
