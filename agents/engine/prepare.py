@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from agents.engine import quarantine, settle
 from agents.engine.advance import advance
+from agents.engine.control.edit import editors
 from agents.engine.gate import call_of, proposer, request_context, risk_of
 from agents.engine.transitions import lock_job_of, move_step
 from agents.models import Job, Step
@@ -71,7 +72,7 @@ def _ask(step_id: UUID, fence: int, preview: str, target_state: dict[str, object
         risk=risk_of(step),
         context=request_context(job, step),
         requester_id=job.owner.pk,
-        excluded_ids=[job.owner.pk],
+        excluded_ids=[job.owner.pk, *editors(step)],
         now=now,
         actor=proposer(job),
     )
