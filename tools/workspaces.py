@@ -6,6 +6,8 @@
 
 import os
 import shutil
+import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +15,12 @@ from uuid import UUID
 
 from django.conf import settings
 
-from tools.errors import SandboxUnavailable, ToolRefused
+from tools.errors import SandboxUnavailable, ToolFailed, ToolRefused
 from tools.sandbox.identity import identity_for, reachable
 from tools.spec import Workspace
 
 _PARTS = ("tree", "repo.git", "scratch")
+COPY_TIMEOUT_S = 600
 
 
 def base() -> Path:
@@ -106,3 +109,59 @@ def _open_up(
         shutil.rmtree(path)
     else:
         function(path)
+
+
+def holds(workspace_id: str) -> bool | None:
+    """Is, or was, anything in the job's folder? None where there is no such folder (any more).
+
+    Raises:
+        ToolRefused: `workspace_id` is not a UUID in its usual form.
+    """
+    place = _workspace(workspace_id)
+    if not place.root.is_dir():
+        return None
+    if any(folder.is_dir() and any(folder.iterdir()) for folder in (place.tree, place.git_dir)):
+        return True
+    # made after the tree, and never used where it is empty: a tree that is younger was written to and emptied
+    return place.tree.stat().st_mtime_ns > place.git_dir.stat().st_mtime_ns
+
+
+def copy(source_id: str, target_id: str) -> Workspace:
+    """A new workspace that holds what another holds now, and belongs to the new one's user.
+
+    Nothing may run in the source meanwhile. Links are copied as links, and nothing is read through them.
+
+    Raises:
+        ToolRefused: an id is not a UUID in its usual form, or the new workspace is there already.
+        ToolFailed: it could not be copied; nothing is left of it.
+    """
+    source, target = _workspace(source_id), _workspace(target_id)
+    if target.root.exists():
+        raise ToolRefused("There is such a workspace already.", workspace=target_id)
+    made = workspace_for(target_id)
+    parts = [str(source.root / name) for name in os.listdir(source.root)]
+    done = subprocess.run(
+        ["cp", "-a", "--reflink=auto", "--", *parts, str(made.root)], capture_output=True, timeout=COPY_TIMEOUT_S
+    )
+    identity = identity_for(target_id)
+    if done.returncode == 0 and identity.dropped:
+        owner = f"{identity.uid}:{identity.gid}"
+        owned = [str(made.root / part) for part in _PARTS]
+        done = subprocess.run(["chown", "-hR", owner, "--", *owned], capture_output=True, timeout=COPY_TIMEOUT_S)
+    if done.returncode != 0:
+        remove(target_id)
+        raise ToolFailed(f"The workspace could not be copied: {done.stderr.decode(errors='replace')[-300:]}")
+    _point_to(made)
+    return made
+
+
+def _point_to(workspace: Workspace) -> None:
+    """The work tree's `.git` file names its git directory by its whole path."""
+    pointer = workspace.tree / ".git"
+    if not stat.S_ISREG(os.lstat(pointer).st_mode if os.path.lexists(pointer) else 0):
+        return
+    pointer.unlink()
+    pointer.write_text(f"gitdir: {workspace.git_dir}\n")
+    identity = identity_for(workspace.id)
+    if identity.dropped:
+        os.chown(pointer, identity.uid, identity.gid, follow_symlinks=False)

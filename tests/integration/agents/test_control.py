@@ -8,20 +8,25 @@ from django.db import connections
 from django.utils import timezone
 
 from agents.engine.cancel import cancel_job
+from agents.engine.control.edit import edit_step
+from agents.engine.control.fork import fork_job
 from agents.engine.control.pause import pause_job, resume_job
 from agents.engine.control.retry import retry_job
 from agents.engine.execute import claim_step, execute
 from agents.engine.recover import expire_leases, republish
 from agents.engine.settle import settle
-from agents.errors import AlreadyDone, MayHaveHappened, NotNow
+from agents.errors import AlreadyDone, InvalidInput, MayHaveHappened, NotNow
 from agents.models import Attempt, FeedEntry, Job, Step
 from agents.states import JobState, StepState
 from approvals.decisions import decide
+from approvals.errors import NotEligible
 from approvals.models import ApprovalRequest
 from audit.actor import Actor
+from audit.models import Record
 from tests.factories.people import user
 from tests.factories.policies import publish
 from tests.integration.agents.test_engine import HERE, begin, run_queued, states, step, submit
+from tools import workspaces
 from tools.spec import Result
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("test_tools")]
@@ -186,3 +191,105 @@ def test_what_was_stopped_in_mid_act_and_must_not_run_twice_is_looked_at_before_
     assert refused.value.steps == ["a"]
     retry(job, did_not_happen=["a"])
     assert states(job) == {"a": StepState.QUEUED}
+
+
+# ---- edit ----
+
+
+def edit(one: Step, by: str = "ada", **arguments: object) -> Step:
+    return edit_step(one.pk, arguments, by=user(by), now=timezone.now())
+
+
+def test_an_edited_step_is_asked_about_anew_and_its_editor_cannot_approve_it(test_tools):
+    publish(("test.once", "ask"))
+    job = submit(step("a", "test.once", text="old"))
+    one = only(job, "a")
+    execute(one.pk, one.attempt, HERE)
+    first = ApprovalRequest.objects.get(subject_id=str(one.pk))
+    heidi = user("heidi", groups=("approvers",))
+    one = edit(one, "heidi", text="new")
+    assert one.state == StepState.READY
+    execute(one.pk, one.attempt - 1, HERE)  # a doubled message about the old arguments
+    assert only(job, "a").state == StepState.READY
+    execute(one.pk, one.attempt, HERE)
+    second = ApprovalRequest.objects.get(subject_id=str(one.pk), state="pending")
+    first.refresh_from_db()
+    assert (first.state, second.call["arguments"], second.digest != first.digest) == ("void", {"text": "new"}, True)
+    with pytest.raises(NotEligible):
+        decide(request_id=second.pk, by=heidi, verdict="approve", reason="", channel="web", now=timezone.now())
+    grace = user("grace", groups=("approvers",))
+    decide(request_id=second.pk, by=grace, verdict="approve", reason="", channel="web", now=timezone.now())
+    assert run_queued(job).state == JobState.SUCCEEDED
+    assert test_tools.RAN == [("test.once", "new")]
+
+
+def test_an_approval_of_a_paused_job_does_not_cover_what_was_edited_since():
+    publish(("test.once", "ask"))
+    job = submit(step("a", "test.once", text="old"))
+    one = only(job, "a")
+    execute(one.pk, one.attempt, HERE)
+    pause(job)
+    request = ApprovalRequest.objects.get(subject_id=str(one.pk))
+    grace = user("grace", groups=("approvers",))
+    decide(request_id=request.pk, by=grace, verdict="approve", reason="", channel="web", now=timezone.now())
+    edit(one, text="new")
+    resume(job)
+    request.refresh_from_db()
+    assert (request.state, states(job)) == ("void", {"a": "ready"})
+
+
+def test_only_what_has_not_begun_is_edited_and_only_to_what_its_tool_takes():
+    publish(("test.*", "allow"))
+    job = submit(step("a"), step("b", "test.note", "a"))
+    with pytest.raises(NotNow):
+        edit(only(job, "a"), text="late")
+    with pytest.raises(InvalidInput):
+        edit(only(job, "b"), unknown="x")
+    assert edit(only(job, "b"), text="new").arguments == {"text": "new"}
+    assert edit(only(job, "b"), text="new").attempt == 1  # the same again changes nothing
+    edited = Record.objects.filter(body__contains="step.edited").filter(body__contains=str(only(job, "b").pk))
+    assert edited.count() == 1
+
+
+# ---- fork ----
+
+
+def fork(job: Job, at: str, by: str = "ada", **more: object) -> Job:
+    return fork_job(job.pk, at=at, by=user(by), now=timezone.now(), **more)  # type: ignore[arg-type]
+
+
+def test_a_fork_begins_at_its_step_with_the_results_of_those_before(test_tools):
+    publish(("test.*", "allow"))
+    job = submit(step("a", text="a"), step("b", "test.note", "a", fail="not_ok"), step("c", "test.note", "b", text="c"))
+    assert run_queued(job).state == JobState.FAILED
+    made = fork(job, "b", "bob", arguments={"text": "mended"})
+    assert (made.owner.username, made.forked_from_id) == ("bob", job.pk)
+    assert run_queued(made).state == JobState.SUCCEEDED
+    assert [text for _, text in test_tools.RAN] == ["a", "", "mended", "c"]
+    copy = only(made, "a")
+    assert copy.result == only(job, "a").result
+    assert copy.decision is not None and copy.decision["effect"] == "copied"
+    assert (copy.attempt, copy.attempts.count()) == (0, 0)
+    assert run_queued(job).state == JobState.FAILED
+
+
+def test_a_fork_has_a_copy_of_the_workspace_or_is_refused():
+    publish(("test.*", "allow"))
+    job = submit(step("a", text="a"), step("b", "test.note", "a"), step("c", "test.read", "b"))
+    place = workspaces.workspace_for(str(job.pk))
+    execute(only(job, "a").pk, 0, HERE)
+    (place.tree / "file").write_text("as a left it")
+    (place.tree / "link").symlink_to("/etc/hostname")
+    made = fork(job, "b")
+    copied = workspaces.workspace_for(str(made.pk))
+    assert (copied.tree / "file").read_text() == "as a left it"
+    assert (copied.tree / "link").is_symlink()
+    run_queued(job)
+    with pytest.raises(NotNow, match="b may have changed it"):
+        fork(job, "b")
+    assert run_queued(fork(job, "c")).state == JobState.SUCCEEDED
+    workspaces.remove(str(job.pk))
+    with pytest.raises(NotNow, match="removed"):
+        fork(job, "c")
+    with pytest.raises(InvalidInput):
+        fork(job, "x")

@@ -1,0 +1,216 @@
+"""A new job that begins in the middle of another: with the steps before one step as they ended there.
+
+What stood before is copied with its results and not run again; the step itself and what comes after it are decided
+anew, for whoever forks. The new job works in a copy of the other's workspace. That is the workspace as it was before
+the step only while nothing that may write has begun since, so a fork is refused where something has.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from agents import feed
+from agents.engine import intake
+from agents.engine.advance import THINK, advance
+from agents.engine.control.edit import checked
+from agents.engine.transitions import job_target, lock_job, step_entry, step_facts, step_target
+from agents.errors import InvalidInput, NotNow
+from agents.models import Job, Step
+from agents.selectors import visible_repositories
+from agents.states import STEP_DONE, JobState, StepState
+from audit.actor import Actor
+from audit.append import record
+from audit.ids import uuid7
+from audit.kinds import Event
+from tools import registry, workspaces
+from tools.errors import UnknownTool
+from tools.spec import Effect
+
+COPIED = "copied"  # the effect in the decision of a copied step: it was decided on in the other job
+_SAME = (
+    "kind", "seq", "key", "tool", "schema_version", "arguments", "needs", "needs_success", "template", "condition",
+    "retry", "timeout_s", "fallbacks", "compensation", "reason", "tool_call_id", "effect", "queue", "risk",
+)  # fmt: skip
+_ENDED = (
+    "state", "result", "error_class", "error_code", "error", "tokens", "spec", "ready_at", "started_at", "finished_at",
+    "fallback_used",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """kept: ended steps before the one to begin with; ahead: that one and what else is to run."""
+
+    at: Step
+    kept: Sequence[Step]
+    ahead: Sequence[Step]
+
+
+def fork_job(job_id: UUID, *, at: str, by: User, now: datetime, arguments: Mapping[str, Any] | None = None) -> Job:
+    """Gives the new job, which is `by`'s. arguments: other ones for the step `at`.
+
+    Raises:
+        Job.DoesNotExist
+        InvalidInput: there is no step `at`, or its tool does not take the arguments.
+        NotNow: the workspace as it was then cannot be had any more, or the job is another's part.
+        QueueFull
+    """
+    job = Job.objects.select_related("agent", "repository", "owner").get(pk=job_id)
+    cut = _cut(job, at, arguments)
+    source = str(job.workspace_of or job.pk)
+    copies = _check_workspace(source, job, cut)
+    if job.repository is not None and not visible_repositories(by).filter(pk=job.repository.pk).exists():
+        raise NotNow(f"The repository {job.repository.name} is not yours to use.")
+    new_id = uuid7()
+    try:
+        if copies:
+            workspaces.copy(source, str(new_id))
+        return _write(job, new_id, cut, arguments, by=by, now=now)
+    except BaseException:
+        if copies:
+            workspaces.remove(str(new_id))
+        raise
+
+
+def _cut(job: Job, at: str, arguments: Mapping[str, Any] | None) -> Cut:
+    if job.parent_id is not None:
+        raise NotNow("Another job started this one: fork that one.")
+    steps = list(Step.objects.filter(job=job, parent__isnull=True, compensates__isnull=True).order_by("seq"))
+    chosen = next((step for step in steps if step.key == at), None)
+    if chosen is None:
+        raise InvalidInput(f"The job has no step {at!r} to begin with.", field="step")
+    if any(step.state == StepState.COMPENSATED for step in steps):
+        raise NotNow("What the job did was undone: its steps have no results to begin with.")
+    if arguments is not None:
+        if chosen.kind != Step.Kind.CALL or chosen.tool == THINK:
+            raise InvalidInput("Only a plain call takes other arguments.", field="arguments")
+        checked(chosen.tool, arguments)
+    # An agent has read what failed before, and goes on from there; in a plan it would only be in the way.
+    stays = STEP_DONE if job.kind == Job.Kind.GOAL else frozenset({StepState.SUCCEEDED})
+    kept = [step for step in steps if step.seq < chosen.seq and step.state in stays]
+    ids = {step.pk for step in kept}
+    # what a later turn of the agent asked for is not known yet
+    ahead = [
+        step for step in steps if step.pk not in ids and (step.proposed_by_id is None or step.proposed_by_id in ids)
+    ]
+    return Cut(at=chosen, kept=kept, ahead=ahead)
+
+
+def _check_workspace(source: str, job: Job, cut: Cut) -> bool:
+    """True: the workspace is to be copied. Raises NotNow where it is not what it was."""
+    ids = {step.pk for step in cut.kept}
+    others = Step.objects.filter(job=job, compensates__isnull=True).exclude(pk__in=ids).exclude(parent__in=ids)
+    since = [step.key for step in others.order_by("seq") if step.attempt and step.started_at and _writes(step)]
+    before = [step for step in cut.kept if step.started_at is not None and _writes(step)]
+    holds = workspaces.holds(source)
+    if holds is None:
+        if before:
+            raise NotNow("The job's workspace was removed: the fork would begin without what its steps had made there.")
+        return False
+    if since and holds:
+        raise NotNow(
+            f"The workspace is not what it was before {cut.at.key}: {', '.join(since[:10])} may have changed it since. "
+            "Fork at a step after these, or retry the job."
+        )
+    return holds
+
+
+def _writes(step: Step) -> bool:
+    """May it have changed the workspace?"""
+    if step.effect == Effect.READ or step.tool == THINK:
+        return False
+    try:
+        return not registry.get(step.tool).asks_person
+    except UnknownTool:
+        return True
+
+
+@transaction.atomic
+def _write(job: Job, new_id: UUID, cut: Cut, arguments: Mapping[str, Any] | None, *, by: User, now: datetime) -> Job:
+    locked = lock_job(job.pk)
+    if locked.feed_seq != job.feed_seq:
+        raise NotNow("The job has just gone on: look at it again.")
+    intake._make_room()
+    actor = Actor.user(by.pk)
+    Job.objects.create(
+        id=new_id,
+        kind=job.kind,
+        goal=job.goal,
+        agent=job.agent,
+        repository=job.repository,
+        owner=by,
+        tenant_id=job.tenant_id if job.owner_id == by.pk else None,
+        priority=job.priority,
+        labels=job.labels,
+        state=JobState.QUEUED,
+        workflow_version_id=job.workflow_version_id,
+        inputs=job.inputs,
+        grant=job.grant,
+        forked_from=job,
+        concurrency_key=job.concurrency_key,
+        deadline_at=now + (job.deadline_at - job.created_at) if job.deadline_at else None,
+        max_steps=job.max_steps,
+        max_tokens=job.max_tokens,
+        tokens_used=sum(step.tokens for step in cut.kept),
+        created_at=now,
+    )
+    fork = lock_job(new_id)
+    copied = {step.key: str(step.pk) for step in cut.kept}
+    record(
+        Event.JOB_FORKED,
+        actor=actor,
+        target=job_target(fork),
+        context={"from": str(job.pk), "step": cut.at.key, "step_id": str(cut.at.pk), "copied": len(copied)},
+        payload={"goal": job.goal, "copied": copied, **({} if arguments is None else {"arguments": dict(arguments)})},
+    )
+    feed.append(fork.pk, [feed.Entry(kind="job", data={"state": str(fork.state)})], now=now)
+    rows = _rows(fork, cut, arguments, now=now)
+    for row in rows:
+        if row.state == StepState.PENDING:
+            record(
+                Event.STEP_PROPOSED,
+                actor=actor,
+                target=step_target(row),
+                context=step_facts(row, queue=row.queue, effect=row.effect),
+                payload={"arguments": row.arguments, "reason": row.reason},
+            )
+    feed.append(fork.pk, [step_entry(row) for row in rows], now=now)
+    advance(fork, now=now)
+    return fork
+
+
+def _rows(fork: Job, cut: Cut, arguments: Mapping[str, Any] | None, *, now: datetime) -> list[Step]:
+    """The new job's steps: copies that have ended, and pending ones."""
+    kept = {step.pk for step in cut.kept}
+    made: dict[UUID, Step] = {}
+    for step in sorted([*cut.kept, *cut.ahead], key=lambda one: one.seq):
+        new = Step(job=fork, created_at=now, **{name: getattr(step, name) for name in _SAME})
+        if step.proposed_by_id is not None:
+            new.proposed_by = made[step.proposed_by_id]
+        if step.pk in kept:
+            for name in _ENDED:
+                setattr(new, name, getattr(step, name))
+            reason = f"Copied with its result from the step {step.key} ({step.pk}) of job {step.job_id}."
+            new.decision = {"effect": COPIED, "policy": "", "rule": "", "reason": reason}
+        else:
+            _pending(new, step)
+            if step.pk == cut.at.pk and arguments is not None:
+                new.arguments, new.template = dict(arguments), None
+        made[step.pk] = new
+    rows = list(made.values())
+    for number, row in enumerate(rows, start=1):
+        row.seq = number
+    Step.objects.bulk_create(rows)
+    return rows
+
+
+def _pending(new: Step, step: Step) -> None:
+    new.state = StepState.PENDING
+    new.max_attempts = int((step.retry or {}).get("max_attempts") or Step._meta.get_field("max_attempts").default)
+    if step.kind == Step.Kind.MAP and step.spec is not None:
+        new.spec = {name: value for name, value in step.spec.items() if name not in {"items", "chunks"}}
