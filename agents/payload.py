@@ -113,6 +113,39 @@ class ResolveInput(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     happened: Annotated[bool, Field(description="true: it succeeded; false: it did not happen and runs again.")]
+    reason: Annotated[str, Field(max_length=2000, description="How you know; it stands in the audit log.")] = ""
+
+
+class RetryInput(BaseModel):
+    """From where to go on; without `from_step` all that did not succeed runs again."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    from_step: Annotated[str, Field(max_length=80, description="A step's key: what comes before it stays.")] = ""
+    did_not_happen: Annotated[
+        list[str],
+        Field(
+            max_length=MAX_STEPS,
+            description="Keys of steps that were stopped in mid-act, must not happen twice, and did not happen.",
+        ),
+    ] = []
+
+
+class ForkInput(BaseModel):
+    """Where the new job begins."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    step: Annotated[str, Field(max_length=80, description="A step's key: those before it are copied, it runs again.")]
+    arguments: Annotated[dict[str, Any] | None, Field(description="Other ones for that step.")] = None
+
+
+class EditInput(BaseModel):
+    """A step that has not begun, changed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    arguments: Annotated[dict[str, Any], Field(description="All of them, as the tool's schema says.")]
 
 
 def parse(model: type[Model], payload: object) -> Model:

@@ -1,5 +1,6 @@
 """Jobs, steps, model calls, workers: looked at here, moved by the engine."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -12,6 +13,9 @@ from unfold.decorators import action
 
 from agents.admin.base import ReadOnly, rows_of
 from agents.engine.cancel import cancel_job
+from agents.engine.control.pause import pause_job, resume_job
+from agents.engine.control.retry import retry_job
+from agents.errors import AgentsError
 from agents.models import Attempt, Job, LlmCall, Step, WorkerProcess
 from agents.states import JOB_DONE
 from audit.actor import Actor
@@ -47,7 +51,7 @@ class JobAdmin(ReadOnly):
     list_select_related = ["agent", "repository", "owner"]
     date_hierarchy = "created_at"
     inlines = [StepInline]
-    actions = ["cancel_jobs"]
+    actions = ["pause_jobs", "resume_jobs", "retry_jobs", "cancel_jobs"]
     readonly_fields = ["page"]
 
     @admin.display(description="goal", ordering="goal")
@@ -65,6 +69,30 @@ class JobAdmin(ReadOnly):
     def cancel_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
         cancelled = sum(self._cancel(request, job.pk) for job in rows_of(queryset))
         self.message_user(request, f"Cancelling {cancelled} job{'s' if cancelled != 1 else ''}.", messages.SUCCESS)
+
+    @action(description="Pause", permissions=["cancel"])
+    def pause_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        self._each(request, queryset, pause_job, "Paused")
+
+    @action(description="Resume", permissions=["cancel"])
+    def resume_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        self._each(request, queryset, resume_job, "Resumed")
+
+    @action(description="Retry", permissions=["cancel"])
+    def retry_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        self._each(request, queryset, retry_job, "Retried")
+
+    def _each(self, request: HttpRequest, queryset: QuerySet[Job], act: Callable[..., Job], done: str) -> None:
+        """Each by itself; those that cannot are named with the reason."""
+        count = 0
+        for job in rows_of(queryset):
+            try:
+                act(job.pk, by=Actor.user(request.user.pk), now=timezone.now())
+                count += 1
+            except AgentsError as error:
+                self.message_user(request, f"{job}: {error.message}", messages.WARNING)
+        if count:
+            self.message_user(request, f"{done} {count} job{'s' if count != 1 else ''}.", messages.SUCCESS)
 
     def _cancel(self, request: HttpRequest, job_id: UUID) -> bool:
         """False: it had ended already."""

@@ -1,4 +1,4 @@
-"""Jobs: submit, list, read, cancel, share."""
+"""Jobs: submit, list, read, pause, resume, cancel, retry, fork, share."""
 
 import hashlib
 from typing import Any
@@ -16,9 +16,12 @@ from agents.api.requests import body, check_query, empty_body
 from agents.api.serializers import JobDetailSerializer, JobSerializer, SharedSerializer
 from agents.api.views import View, person
 from agents.engine.cancel import cancel_job
+from agents.engine.control.fork import fork_job
+from agents.engine.control.pause import pause_job, resume_job
+from agents.engine.control.retry import retry_job
 from agents.errors import AlreadyDone
 from agents.models import Job
-from agents.payload import JobInput, ShareInput
+from agents.payload import ForkInput, JobInput, RetryInput, ShareInput, parse
 from agents.selectors import changeable_job, visible_job, visible_jobs
 from agents.sharing import share_job
 from agents.states import JOB_DONE, JobState
@@ -126,6 +129,92 @@ class JobCancel(View):
             raise AlreadyDone(f"The job has {job.state} already.")
         job = cancel_job(job.pk, by=Actor.user(request.user.pk), now=timezone.now())
         return Response(self.get_serializer(job).data)
+
+
+class JobPause(View):
+    serializer_class = JobDetailSerializer
+
+    @extend_schema(
+        operation_id="pause_job",
+        tags=["jobs"],
+        request=None,
+        responses={200: JobDetailSerializer, 409: OpenApiResponse(description="It has ended, or is being cancelled.")},
+    )
+    def post(self, request: Request, job_id: UUID) -> Response:
+        """What runs goes on to its end; nothing else begins. Pausing twice changes nothing."""
+        empty_body(request)
+        job = changeable_job(request.user, job_id)
+        job = pause_job(job.pk, by=Actor.user(request.user.pk), now=timezone.now())
+        return Response(self.get_serializer(job).data)
+
+
+class JobResume(View):
+    serializer_class = JobDetailSerializer
+
+    @extend_schema(
+        operation_id="resume_job",
+        tags=["jobs"],
+        request=None,
+        responses={200: JobDetailSerializer, 409: OpenApiResponse(description="The job has ended.")},
+    )
+    def post(self, request: Request, job_id: UUID) -> Response:
+        """Lets a paused job go on from where it stood. A job that is not paused stays as it is."""
+        empty_body(request)
+        job = changeable_job(request.user, job_id)
+        job = resume_job(job.pk, by=Actor.user(request.user.pk), now=timezone.now())
+        return Response(self.get_serializer(job).data)
+
+
+class JobRetry(View):
+    serializer_class = JobDetailSerializer
+
+    @extend_schema(
+        operation_id="retry_job",
+        tags=["jobs"],
+        request=RetryInput,
+        responses={
+            200: JobDetailSerializer,
+            409: OpenApiResponse(
+                description="It has not ended, or has nothing to retry (`not_now`, `already_done`); or a step in it may "
+                "have happened (`may_have_happened`)."
+            ),
+        },
+    )
+    def post(self, request: Request, job_id: UUID) -> Response:
+        """Sets a failed or cancelled job going again: what did not succeed is decided on anew and runs again."""
+        given = parse(RetryInput, body(request) or {})
+        job = changeable_job(request.user, job_id)
+        job = retry_job(
+            job.pk,
+            by=Actor.user(request.user.pk),
+            now=timezone.now(),
+            from_step=given.from_step,
+            did_not_happen=given.did_not_happen,
+        )
+        return Response(self.get_serializer(job).data)
+
+
+class JobFork(View):
+    serializer_class = JobDetailSerializer
+
+    @extend_schema(
+        operation_id="fork_job",
+        tags=["jobs"],
+        request=ForkInput,
+        parameters=[_LOCATION],
+        responses={
+            201: JobDetailSerializer,
+            409: OpenApiResponse(description="The workspace as it was before that step cannot be had any more."),
+            429: OpenApiResponse(description="Too many jobs are unfinished."),
+        },
+    )
+    def post(self, request: Request, job_id: UUID) -> Response:
+        """Makes a new job of yours that begins at a step of this one, with the results of the steps before it."""
+        given = parse(ForkInput, body(request))
+        seen = visible_job(request.user, job_id)
+        made = fork_job(seen.pk, at=given.step, by=person(request), now=timezone.now(), arguments=given.arguments)
+        data = self.get_serializer(made).data
+        return Response(data, status=201, headers={"Location": data["url"]})
 
 
 class JobShare(View):

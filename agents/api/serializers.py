@@ -38,6 +38,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
             "state",
             "outcome",
             "cancel_requested",
+            "forked_from",
             "agent",
             "repository",
             "owner",

@@ -1,5 +1,6 @@
 """A job's steps and its feed."""
 
+from typing import ClassVar
 from uuid import UUID
 
 from django.utils import timezone
@@ -10,10 +11,11 @@ from rest_framework.response import Response
 from agents import feed
 from agents.api.requests import body, check_query, whole_number
 from agents.api.serializers import EventsSerializer, StepDetailSerializer, StepSerializer
-from agents.api.views import View
+from agents.api.views import WRITE, View, person
 from agents.engine.answers import by_person
+from agents.engine.control.edit import edit_step
 from agents.models import Step
-from agents.payload import ResolveInput, parse
+from agents.payload import EditInput, ResolveInput, parse
 from agents.selectors import changeable_job, visible_job, visible_step
 from audit.actor import Actor
 from audit.api.pagination import BySeq
@@ -38,11 +40,27 @@ class StepList(View):
 
 class StepDetail(View):
     serializer_class = StepDetailSerializer
+    scopes: ClassVar[dict[str, str]] = {"PATCH": WRITE}
 
     @extend_schema(operation_id="get_step", tags=["steps"])
     def get(self, request: Request, job_id: UUID, key: str) -> Response:
         """One step: arguments, the policies' decision, result, attempts."""
         check_query(request, ())
+        return Response(self.get_serializer(visible_step(request.user, job_id, key)).data)
+
+    @extend_schema(
+        operation_id="edit_step",
+        tags=["steps"],
+        request=EditInput,
+        responses={200: StepDetailSerializer, 409: OpenApiResponse(description="The step has been let through.")},
+    )
+    def patch(self, request: Request, job_id: UUID, key: str) -> Response:
+        """Gives a step that has not been let through other arguments. It is decided on anew, what people were asked
+        about the old ones is void, and whoever edits cannot approve it."""
+        given = parse(EditInput, body(request))
+        changeable_job(request.user, job_id)
+        step = visible_step(request.user, job_id, key)
+        edit_step(step.pk, given.arguments, by=person(request), now=timezone.now())
         return Response(self.get_serializer(visible_step(request.user, job_id, key)).data)
 
 
@@ -60,7 +78,8 @@ class StepResolve(View):
         found = parse(ResolveInput, body(request))
         changeable_job(request.user, job_id)
         step = visible_step(request.user, job_id, key)
-        by_person(step.pk, happened=found.happened, by=Actor.user(request.user.pk), now=timezone.now())
+        who = Actor.user(request.user.pk)
+        by_person(step.pk, happened=found.happened, by=who, now=timezone.now(), reason=found.reason.strip())
         return Response(self.get_serializer(visible_step(request.user, job_id, key)).data)
 
 

@@ -26,6 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("job", type=UUID)
         parser.add_argument("key", help="the step's key, such as 9.1")
         parser.add_argument("--happened", required=True, choices=["yes", "no"])
+        parser.add_argument("--reason", default="", help="how you know; it stands in the audit log")
         parser.add_argument("--as", dest="username", metavar="USER", help="default: the only superuser")
         parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -35,7 +36,8 @@ class Command(BaseCommand):
             job = changeable_job(user, options["job"])
             step = visible_step(user, job.pk, options["key"])
             happened = options["happened"] == "yes"
-            by_person(step.pk, happened=happened, by=Actor.user(user.pk), now=timezone.now())
+            who, reason = Actor.user(user.pk), options["reason"].strip()
+            by_person(step.pk, happened=happened, by=who, now=timezone.now(), reason=reason)
         except AgentsError as error:
             raise CommandError(error.message, returncode=REFUSED) from None
         step.refresh_from_db()
