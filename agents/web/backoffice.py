@@ -137,14 +137,13 @@ def _work_cards(request: HttpRequest) -> list[Card]:
     doubt = Step.objects.filter(state=StepState.IN_DOUBT, job__in=jobs.values("pk")).count()
     workers = worker_lines(timezone.now())
     healthy = sum(one.state == "healthy" for one in workers)
-    steps = reverse("admin:agents_step_changelist")
     return [
         Card(title="Jobs under way", figure=str(open_jobs.count()), text=f"{waiting} wait for people", href="/jobs/"),
         Card(
             title="Steps in doubt",
             figure=str(doubt),
             text="a person must say whether they happened" if doubt else "nothing was lost in mid-act",
-            href=f"{steps}?state__exact={StepState.IN_DOUBT}",
+            href=reverse("web:doubts"),
             tone="attention" if doubt else "",
         ),
         Card(

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 
+from agents.engine.control.edit import EDITABLE, why_not
 from agents.models import FeedEntry, Job, LlmCall
 from agents.selectors import may_change
 from agents.states import STEP_DONE, JobState, StepState
@@ -24,6 +25,8 @@ from approvals.selectors import visible
 from approvals.web.deciders import Deciders, deciders
 
 LOG_ENTRIES = 500
+_PAUSABLE = {JobState.QUEUED, JobState.RUNNING, JobState.WAITING}
+_RETRIABLE = {JobState.FAILED, JobState.CANCELLED}
 DECIDERS_OF = 5  # requests, of which the page says where nobody may decide
 
 
@@ -63,6 +66,11 @@ class JobPage:
     panel: Panel | None
     chosen: str
     may_cancel: bool
+    may_pause: bool
+    may_resume: bool
+    may_retry: bool
+    may_fork: bool
+    may_edit: bool
     may_settle: bool
 
 
@@ -96,6 +104,11 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         panel=panel_of(step, work, now) if step is not None else None,
         chosen=chosen if step is not None and step.key == chosen else "",
         may_cancel=allowed and not job.done and not job.cancel_requested,
+        may_pause=allowed and not job.cancel_requested and job.state in _PAUSABLE,
+        may_resume=allowed and not job.cancel_requested and job.state == JobState.PAUSED,
+        may_retry=allowed and job.state in _RETRIABLE and job.parent_id is None,
+        may_fork=step is not None and step.parent_id is None and step.compensates_id is None and job.parent_id is None,
+        may_edit=allowed and step is not None and step.state in EDITABLE and not why_not(job, step),
         may_settle=allowed and step is not None and step.state == StepState.IN_DOUBT,
     )
 
@@ -117,6 +130,7 @@ def _facts(job: Job, now: datetime) -> list[tuple[str, str]]:
         ("Repository", job.repository.name if job.repository else ""),
         ("Submitted", f"{ago(job.created_at, now)} by {job.owner.get_username()}"),
         ("Took" if job.done else "Since", between(job.started_at or job.created_at, job.finished_at or now)),
+        ("Forked from", str(job.forked_from_id or "")),
         ("Priority", "" if job.priority == 5 else str(job.priority)),
         ("Labels", ", ".join(f"{name}={value}" for name, value in sorted(job.labels.items()))),
     ]

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from agents.web import views
+from agents.web import control, views
 from agents.web.signin import SignInForm
 from agents.web.stream import stream
 
@@ -27,5 +27,12 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/stream", stream, name="stream"),
     path("jobs/<uuid:job_id>/log.txt", views.raw_log, name="raw-log"),
     path("jobs/<uuid:job_id>/cancel", views.cancel, name="cancel"),
+    path("jobs/<uuid:job_id>/pause", control.pause, name="pause"),
+    path("jobs/<uuid:job_id>/resume", control.resume, name="resume"),
+    path("jobs/<uuid:job_id>/retry", control.retry, name="retry"),
+    path("jobs/<uuid:job_id>/steps/<str:key>/fork", control.fork, name="fork"),
+    path("jobs/<uuid:job_id>/steps/<str:key>/edit", control.edit, name="edit"),
     path("jobs/<uuid:job_id>/steps/<str:key>/settle", views.settle, name="settle"),
+    path("doubt/", control.doubts, name="doubts"),
+    path("doubt/<uuid:step_id>", control.answer, name="answer"),
 ]
