@@ -29,13 +29,17 @@ class Doubler:
         self._queues = {queue.encode() for queue in queues}
         self._random = random.Random(seed)
         self._stale_after_s = stale_after_s
-        self._stop = threading.Event()
+        self._stop, self._finishing = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._due: list[tuple[float, bytes, bytes, bool]] = []  # the last: a copy that comes much later
         self._ours: set[bytes] = set()  # client addresses of our own pushes
         self.seen = self.doubled = self.stale = 0
         for run in (self._watch, self._push):
             threading.Thread(target=run, name="doubler", daemon=True).start()
+
+    def finish(self) -> None:
+        """New messages are doubled no more; copies that are due later still go out."""
+        self._finishing.set()
 
     def stop(self) -> None:
         self._stop.set()
@@ -57,7 +61,7 @@ class Doubler:
 
     def _take(self, line: bytes) -> None:
         found = _LINE.match(line)
-        if found is None or found[1] in self._ours:
+        if found is None or found[1] in self._ours or self._finishing.is_set():
             return
         queue = _unescaped(found[3])
         if queue not in self._queues:

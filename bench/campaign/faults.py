@@ -28,6 +28,8 @@ FULL = (
 )
 PAUSE_S = 3.0
 BUSY_WITHIN_S = 3.0
+CALM_WITHIN_S = 8.0
+_WAITING = "SELECT count(*) FROM agents_step WHERE state IN ('queued', 'ready')"
 SLOW_DISK_S = 5.0
 SLOW_COMMIT_US = 100_000  # PostgreSQL's most
 
@@ -46,11 +48,12 @@ class Fault:
 
 @dataclass(slots=True)
 class Faults:
-    """quiet: cleared while a process is stopped."""
+    """quiet: cleared while a process is stopped. hold: stops and starts the submission of jobs."""
 
     stack: Stack
     quiet: threading.Event
     chosen: random.Random
+    hold: Callable[[bool], None]
     done: list[Fault] = field(default_factory=list)
 
     def run(self, schedule: list[str], *, gap_s: tuple[float, float], say: Callable[[str], None]) -> None:
@@ -69,8 +72,14 @@ class Faults:
     # processes
 
     def _kill_worker(self) -> None:
-        """One that holds steps, and nothing else until they must have been taken over."""
-        self._kill(self._busy_worker(), "kill_worker", clean=True)
+        """One that holds steps, and nothing else until they must have been taken over. Nothing waits in the queues
+        just then, so that the time until they run again is the recovery's and not a queue's."""
+        self.hold(True)
+        deadline = time.monotonic() + CALM_WITHIN_S
+        while self.stack.query(_WAITING)[0][0] > 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._kill(self._busy_worker(least=1), "kill_worker", clean=True)
+        self.hold(False)
         time.sleep(self.stack.lease_s + 2.5)
 
     def _stop_worker(self) -> None:
@@ -98,14 +107,14 @@ class Faults:
     def _kill_sequencer(self) -> None:
         self._kill("sequencer", "kill_sequencer")
 
-    def _busy_worker(self) -> str:
-        """One that holds at least two steps, where there soon is one, and any other where not."""
+    def _busy_worker(self, *, least: int = 2) -> str:
+        """One that holds at least so many steps, where there soon is one, and any other where not."""
         sql = "SELECT split_part(claimed_by, '@', 1), count(*) FROM agents_step WHERE state = 'running' GROUP BY 1"
         deadline = time.monotonic() + BUSY_WITHIN_S
         while True:
             workers = sorted(name for name in self.stack.pids() if name.startswith("worker-"))
             held = {f"worker-{name}": count for name, count in self.stack.query(sql)}
-            busy = [name for name in workers if held.get(name, 0) >= 2]
+            busy = [name for name in workers if held.get(name, 0) >= least]
             if busy or time.monotonic() > deadline:
                 return self.chosen.choice(busy or workers)
             time.sleep(0.02)

@@ -9,7 +9,7 @@ from typing import Any
 from bench.campaign.api import Api
 
 # kind: share of the jobs
-MIX = {"effects": 0.72, "files": 0.08, "git": 0.10, "asked": 0.07, "cancelled": 0.03}
+MIX = {"effects": 0.78, "files": 0.06, "git": 0.06, "asked": 0.07, "cancelled": 0.03}
 SUBMITTERS = 3
 
 
@@ -34,12 +34,17 @@ class Submitter:
     _next: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _enough: threading.Event = field(default_factory=threading.Event)
+    _held: bool = False
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
         self._threads = [threading.Thread(target=self._run, name="submitter", daemon=True) for _ in range(SUBMITTERS)]
         for thread in self._threads:
             thread.start()
+
+    def hold(self, held: bool) -> None:
+        """Submits nothing for a while."""
+        self._held = held
 
     def finish(self) -> None:
         """The faults are over: only what is missing to `least` is still submitted."""
@@ -57,7 +62,7 @@ class Submitter:
             with self._lock:
                 if self._enough.is_set() and self._next >= self.least:
                     return
-                full = self.unfinished >= self.window
+                full = self._held or self.unfinished >= self.window
                 if not full:
                     number, self._next, self.unfinished = self._next, self._next + 1, self.unfinished + 1
             if full:

@@ -11,6 +11,7 @@ import socketserver
 import threading
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,9 @@ class Ledger:
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
-                for line in self.rfile:
-                    self.wfile.write(json.dumps({"count": ledger.answer(json.loads(line))}).encode() + b"\n")
+                with suppress(ConnectionError):  # whoever asked was killed
+                    for line in self.rfile:
+                        self.wfile.write(json.dumps({"count": ledger.answer(json.loads(line))}).encode() + b"\n")
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

@@ -56,7 +56,7 @@ class Plan:
             schedule=FULL,
             rounds=4,
             lease_s=4,
-            window=30,
+            window=24,
             gap_s=(0.5, 3.0),
             drain_s=300,
             stale_after_s=30,
@@ -110,7 +110,7 @@ def _strike(
     doubler = Doubler(stack.environ()["REDIS_URL"], QUEUES, plan.seed, stale_after_s=plan.stale_after_s)
     submitter = Submitter(requester, plan.seed, plan.jobs, plan.window)
     people = People(stack, ledger, approver, requester, quiet)
-    faults = Faults(stack, quiet, random.Random(plan.seed))
+    faults = Faults(stack, quiet, random.Random(plan.seed), submitter.hold)
     counter = threading.Thread(target=_count, args=(stack, submitter, stop), daemon=True)
     began = time.monotonic()
     for part in (submitter, people, counter):
@@ -150,7 +150,8 @@ def _settle(plan: Plan, stack: Stack, doubler: Doubler) -> list[str]:
     """Waits until every job has ended and every message was taken; gives what did not come to its end."""
     try:
         until(lambda: stack.query(_OPEN)[0][0] == 0, plan.drain_s, "every job has ended")
-        until(lambda: not doubler.waiting, 60, "the last stale copy was sent")
+        doubler.finish()
+        until(lambda: not doubler.waiting, 90, "the last stale copy was sent")
         until(lambda: verdict.backlog(stack, QUEUES) == 0, 60, "every message was taken")
     except AssertionError as error:
         return [str(error)]

@@ -1,7 +1,6 @@
 """What came of it: the ledger and git against the database. Every defect is a line; none is the promise."""
 
 import json
-import statistics
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -60,6 +59,7 @@ class Verdict:
     counts: dict[str, Any] = field(default_factory=dict)
     recoveries: list[float] = field(default_factory=list)  # of steps whose worker was killed, nothing else being wrong
     others: list[float] = field(default_factory=list)  # of those whose worker was killed in some other trouble
+    noticed: list[float] = field(default_factory=list)  # of the first: until the sweeper had moved the step on
 
     @property
     def ok(self) -> bool:
@@ -112,12 +112,6 @@ def audit_is_whole(stack: Stack, *, timeout_s: float = 90) -> str:
         if time.monotonic() > deadline:
             return (done.stdout + done.stderr).strip()[-2000:]
         time.sleep(1)
-
-
-def percentile(values: list[float], share: float) -> float:
-    return (
-        statistics.quantiles(values, n=100, method="inclusive")[int(share * 100) - 1] if len(values) > 1 else values[0]
-    )
 
 
 def _attempts(stack: Stack) -> dict[str, list[Attempt]]:
@@ -249,6 +243,8 @@ def _recoveries(
             after = found[place + 1].claimed_at if place + 1 < len(found) else finished.get(step, one.ended_at)
             back = min(after, one.ended_at) if (step, one.number) in doubts else after
             (verdict.recoveries if kill.clean else verdict.others).append(back - kill.began)
+            if kill.clean:
+                verdict.noticed.append(one.ended_at - kill.began)
 
 
 def as_text(verdict: Verdict, faults: list[Fault]) -> str:
