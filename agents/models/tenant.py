@@ -89,16 +89,15 @@ class RateBucket(models.Model):
     """What is left of a limit, for everybody (no tenant) or for one tenant. Locked by whoever takes from it.
 
     `calls` and `tokens` are what may be spent as of `filled_at`; tokens are charged when they are known and may be
-    below zero. `next_slot_at`: from when on a step that has to wait is told to come back.
+    below zero.
     """
 
     limit = models.ForeignKey(RateLimit, on_delete=models.CASCADE, related_name="buckets")
     tenant = models.ForeignKey(Tenant, null=True, on_delete=models.CASCADE, related_name="+")
     calls = models.FloatField(default=0.0)
     tokens = models.FloatField(default=0.0)
-    typical_tokens = models.FloatField(default=0.0, help_text="of a call lately: held back when one begins")
+    typical_tokens = models.FloatField(default=0.0, help_text="of a call lately: counted for each that runs")
     filled_at = models.DateTimeField()
-    next_slot_at = models.DateTimeField()
 
     class Meta:
         constraints = [
