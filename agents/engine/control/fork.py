@@ -15,7 +15,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from agents import feed
-from agents.engine import intake
+from agents.engine import keys
 from agents.engine.advance import THINK, advance
 from agents.engine.control.edit import checked
 from agents.engine.transitions import job_target, lock_job, step_entry, step_facts, step_target
@@ -23,6 +23,7 @@ from agents.errors import InvalidInput, NotNow
 from agents.models import Job, Step
 from agents.selectors import visible_repositories
 from agents.states import STEP_DONE, JobState, StepState
+from agents.tenants import make_room, tenant_for
 from audit.actor import Actor
 from audit.append import record
 from audit.ids import uuid7
@@ -135,7 +136,8 @@ def _write(job: Job, new_id: UUID, cut: Cut, arguments: Mapping[str, Any] | None
     locked = lock_job(job.pk)
     if locked.feed_seq != job.feed_seq:
         raise NotNow("The job has just gone on: look at it again.")
-    intake._make_room()
+    tenant = job.tenant if job.tenant is not None and job.owner_id == by.pk else tenant_for(by)
+    make_room(tenant, by)
     actor = Actor.user(by.pk)
     Job.objects.create(
         id=new_id,
@@ -144,7 +146,7 @@ def _write(job: Job, new_id: UUID, cut: Cut, arguments: Mapping[str, Any] | None
         agent=job.agent,
         repository=job.repository,
         owner=by,
-        tenant_id=job.tenant_id if job.owner_id == by.pk else None,
+        tenant=tenant,
         priority=job.priority,
         labels=job.labels,
         state=JobState.QUEUED,
@@ -180,6 +182,8 @@ def _write(job: Job, new_id: UUID, cut: Cut, arguments: Mapping[str, Any] | None
                 payload={"arguments": row.arguments, "reason": row.reason},
             )
     feed.append(fork.pk, [step_entry(row) for row in rows], now=now)
+    if fork.concurrency_key:
+        keys.enter(fork, reject=False)
     advance(fork, now=now)
     return fork
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from agents.engine import keys
 from agents.engine.advance import THINK, advance
 from agents.engine.transitions import lock_job, move_job, move_step
 from agents.errors import AlreadyDone, InvalidInput, MayHaveHappened, NotNow
@@ -62,6 +63,8 @@ def retry_job(
         move_step(
             step, StepState.PENDING, now=now, event=Event.STEP_REQUEUED, actor=by, outcome="retried", **_afresh(step)
         )
+    if job.concurrency_key:
+        keys.enter(job, reject=False)
     advance(job, now=now)
     return job
 
