@@ -43,7 +43,9 @@ class WebhookInput(BaseModel):
     scheme: Literal["standard", "github", "gitlab"] = "standard"
     condition: Annotated[Expression, Field(description="CEL over body and headers: false leaves it out.")] = ""
     payload: Payload | None = None
-    event: Annotated[EventName | Literal[""], Field(description="Name of an event that each delivery emits.")] = ""
+    event: Annotated[
+        str, Field(pattern=r"^([a-z][a-z0-9_.-]*)?$", max_length=120, description="An event that each delivery emits.")
+    ] = ""
     event_key: Annotated[Expression, Field(description="CEL: the event's key, such as body.after.")] = ""
     tolerance_s: Annotated[int, Field(ge=10, le=3600)] = 300
     rate_per_minute: Annotated[int, Field(ge=1, le=6000)] = 60
@@ -90,3 +92,17 @@ class WebhookEndpointInput(BaseModel):
     url: Annotated[str, Field(max_length=500, description="https://…")]
     events: Annotated[list[str], Field(max_length=20, description="Empty: every event.")] = []
     enabled: bool = True
+
+
+class NewWebhookInput(WebhookInput):
+    """A new webhook; `secret` where the other side has made one, else we make it."""
+
+    secret: Annotated[str | None, Field(description="16 to 200 visible characters. Never shown again.")] = None
+
+
+class SecretInput(BaseModel):
+    """A new secret; empty: we make one."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    secret: str | None = None
