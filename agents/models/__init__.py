@@ -1,7 +1,7 @@
 """Rows of the agents app, by noun."""
 
 from agents.models.agent import Agent, Repository
-from agents.models.feed import FeedEntry
+from agents.models.feed import ArchivedLog, FeedEntry
 from agents.models.job import Job
 from agents.models.llm import LlmCall
 from agents.models.mapitem import MapItem
@@ -26,6 +26,7 @@ from agents.models.workflow import Workflow, WorkflowVersion
 __all__ = [
     "Agent",
     "ApiToken",
+    "ArchivedLog",
     "Attempt",
     "Canary",
     "Duty",

@@ -80,10 +80,19 @@ class Job(models.Model):
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    log_archived_at = models.DateTimeField(
+        null=True, blank=True, help_text="its feed stands in the archive (see agents.archive)"
+    )
 
     class Meta:
         ordering = ["-created_at"]
         indexes = [
+            models.Index(fields=["-finished_at"], condition=Q(finished_at__isnull=False), name="job_finished"),
+            models.Index(
+                fields=["finished_at"],
+                condition=Q(finished_at__isnull=False, log_archived_at__isnull=True),
+                name="job_log_to_archive",
+            ),
             models.Index(fields=["state", "created_at"]),
             models.Index(fields=["owner", "-created_at"]),
             models.Index(fields=["tenant", "owner"], condition=~Q(state__in=sorted(JOB_DONE)), name="job_unfinished"),

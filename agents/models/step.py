@@ -133,6 +133,7 @@ class Step(models.Model):
             models.Index(fields=["compensates"], condition=Q(compensates__isnull=False), name="step_compensates"),
             models.Index(fields=["proposed_by"], condition=Q(proposed_by__isnull=False), name="step_proposed_by"),
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="step_running"),
+            models.Index(fields=["started_at"], condition=Q(state="in_doubt"), name="step_in_doubt"),
             models.Index(fields=["dispatched_at"], condition=Q(state__in=["queued", "ready"]), name="step_to_dispatch"),
             models.Index(
                 F("queue"),

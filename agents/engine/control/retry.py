@@ -54,6 +54,7 @@ def retry_job(
         actor=by,
         context={"from": chosen[0].key, "steps": len(chosen), "did_not_happen": sorted(set(did_not_happen))},
         finished_at=None,
+        log_archived_at=None,
         outcome="",
         cancel_requested=False,
         holds_key=False,
