@@ -44,6 +44,7 @@ STATUS = {
     "delivery_stale": 401,
     "owner_inactive": 403,
     "delivery_replayed": 409,
+    "trigger_off": 409,
     "body_too_large": 413,
     "throttled": 429,
     "not_allowed": 403,

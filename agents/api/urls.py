@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.api import openapi  # noqa: F401  its extensions must be known before the OpenAPI document is made
+from agents.api import openapi, triggers  # noqa: F401  its extensions must be known before the OpenAPI document is made
 from agents.api.catalogue import AgentList, Me, RepositoryList, ToolList
 from agents.api.items import ItemList
 from agents.api.jobs import JobCancel, JobDetail, JobFork, JobList, JobPause, JobResume, JobRetry, JobShare
@@ -45,5 +45,21 @@ urlpatterns = [
         "workflows/<str:name>/versions/<int:number>/publish", VersionPublish.as_view(), name="workflow-version-publish"
     ),
     path("workflows/<str:name>/versions/<int:number>/retire", VersionRetire.as_view(), name="workflow-version-retire"),
+    path("schedules", triggers.ScheduleList.as_view(), name="schedules"),
+    path("schedules/<uuid:pk>", triggers.ScheduleDetail.as_view(), name="schedule"),
+    path("schedules/<uuid:pk>/runs", triggers.ScheduleRuns.as_view(), name="schedule-runs"),
+    path("webhooks", triggers.WebhookList.as_view(), name="webhooks"),
+    path("webhooks/<uuid:pk>", triggers.WebhookDetail.as_view(), name="webhook"),
+    path("webhooks/<uuid:pk>/deliveries", triggers.WebhookDeliveries.as_view(), name="webhook-deliveries"),
+    path("webhooks/<uuid:pk>/secret", triggers.WebhookRotate.as_view(), name="webhook-secret"),
+    path("event-rules", triggers.EventRuleList.as_view(), name="event-rules"),
+    path("event-rules/<uuid:pk>", triggers.EventRuleDetail.as_view(), name="event-rule"),
+    path("event-rules/<uuid:pk>/runs", triggers.EventRuleRuns.as_view(), name="event-rule-runs"),
+    path("events", triggers.TriggerEventList.as_view(), name="trigger-events"),
+    path("webhook-endpoints", triggers.EndpointList.as_view(), name="webhook-endpoints"),
+    path("webhook-endpoints/<uuid:pk>", triggers.EndpointDetail.as_view(), name="webhook-endpoint"),
+    path("webhook-endpoints/<uuid:pk>/secret", triggers.EndpointRotate.as_view(), name="webhook-endpoint-secret"),
+    path("webhook-endpoints/<uuid:pk>/messages", triggers.EndpointMessages.as_view(), name="webhook-messages"),
+    path("webhook-messages/<uuid:pk>/replay", triggers.MessageReplay.as_view(), name="webhook-replay"),
     path("me", Me.as_view(), name="me"),
 ]

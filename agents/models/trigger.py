@@ -235,7 +235,7 @@ class WebhookEndpoint(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.SlugField(max_length=80, unique=True)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
-    url = models.CharField(max_length=500)
+    address = models.CharField(max_length=500)
     events = models.JSONField(help_text="names such as job.finished; [] for every event")
     secret_sealed = models.TextField(editable=False, help_text="encrypted: messages are signed with it")
     secret_hint = models.CharField(max_length=16, editable=False)

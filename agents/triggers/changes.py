@@ -166,9 +166,9 @@ def _check_rule(given: EventRuleInput, owner: User, now: datetime) -> None:
 
 def _check_endpoint(given: WebhookEndpointInput, owner: User, now: datetime) -> None:
     try:
-        addresses.check(given.url)
+        addresses.check(given.address)
     except AddressRefused as error:
-        raise InvalidInput(error.message, field="url") from None
+        raise InvalidInput(error.message, field="address") from None
     for place, name in enumerate(given.events):
         if name not in outbox.EVENTS:
             raise InvalidInput(f"Must be one of {', '.join(outbox.EVENTS)}.", field=f"events[{place}]")

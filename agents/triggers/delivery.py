@@ -16,11 +16,10 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from agents.errors import NotAllowed
 from agents.models import WebhookAttempt, WebhookEndpoint, WebhookMessage
 from agents.triggers import addresses, secrets, signatures
-from agents.triggers.errors import AddressRefused
-from agents.triggers.outbox import DELAYS_S, TRIES
+from agents.triggers.errors import AddressRefused, TriggerOff
+from agents.triggers.outbox import DELAYS_S, TRIES, put
 from agents.triggers.outbox import publish as tell
 from audit.actor import Actor, Target
 from audit.append import record
@@ -73,10 +72,10 @@ def replay(message: WebhookMessage, *, by: Actor, now: datetime) -> None:
     """Sends a message again, whatever became of it, with its id; tries begin anew.
 
     Raises:
-        NotAllowed: its endpoint is off.
+        TriggerOff: its endpoint is off.
     """
     if not WebhookEndpoint.objects.filter(pk=message.endpoint_id, enabled=True).exists():
-        raise NotAllowed("The endpoint is off: turn it on first.")
+        raise TriggerOff("The endpoint is off: turn it on first.")
     with transaction.atomic():
         WebhookMessage.objects.filter(pk=message.pk).update(
             state=State.QUEUED, tries_left=TRIES, not_before=now, ended_at=None, error=""
@@ -90,6 +89,14 @@ def replay(message: WebhookMessage, *, by: Actor, now: datetime) -> None:
         endpoint_id = message.endpoint_id
         transaction.on_commit(lambda: tell(endpoint_id) and None)
     message.refresh_from_db()
+
+
+@transaction.atomic
+def send_test(endpoint: WebhookEndpoint, *, now: datetime) -> WebhookMessage:
+    """A message `endpoint.test`, whatever events the endpoint wants. Raises TriggerOff."""
+    if not endpoint.enabled:
+        raise TriggerOff("The endpoint is off: turn it on first.")
+    return put("endpoint.test", [endpoint], data={"endpoint": endpoint.name}, now=now)[0]
 
 
 def _next(endpoint: WebhookEndpoint, now: datetime) -> WebhookMessage | None:
@@ -123,7 +130,7 @@ def _post(endpoint: WebhookEndpoint, message: WebhookMessage, *, now: datetime) 
     message_id, timestamp = f"msg_{message.pk.hex}", int(now.timestamp())
     try:
         secret = secrets.unseal(endpoint.secret_sealed)
-        place = addresses.resolve(endpoint.url)
+        place = addresses.resolve(endpoint.address)
     except (secrets.SecretUnreadable, AddressRefused) as error:
         raise Failed(str(error)) from None
     except (OSError, UnicodeError) as error:

@@ -10,6 +10,7 @@ AgentsError
 │   ├── DeliveryUnusable     it fits the webhook's expressions, or the job that comes out of them, not
 │   ├── OwnerInactive        whoever the job would belong to may not sign in any more
 │   └── TooManyDeliveries    `retry_after_s` says when to come back
+├── TriggerOff               it is paused, or turned off
 ├── ExpressionFailed         a CEL expression met a missing or unfitting value
 └── AddressRefused           a URL that we do not post to
 """
@@ -55,6 +56,10 @@ class TooManyDeliveries(DeliveryRefused):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TriggerOff(AgentsError):
+    code = "trigger_off"
 
 
 class ExpressionFailed(AgentsError):

@@ -89,7 +89,7 @@ class WebhookEndpointInput(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Slug
-    url: Annotated[str, Field(max_length=500, description="https://…")]
+    address: Annotated[str, Field(max_length=500, description="https://…")]
     events: Annotated[list[str], Field(max_length=20, description="Empty: every event.")] = []
     enabled: bool = True
 

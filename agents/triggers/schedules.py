@@ -6,10 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.utils import timezone
 
 from agents.models import Schedule, TriggerRun
 from agents.triggers import runs, times
+from agents.triggers.errors import TriggerOff
+from audit.actor import Actor, Target
+from audit.append import record
+from audit.kinds import Event
 
 BATCH = 100
 GRACE = timedelta(seconds=60)  # a time that is found later than this was missed
@@ -92,7 +95,20 @@ def _rhythm(schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def run_now(schedule: Schedule, *, now: datetime | None = None) -> TriggerRun:
-    """A run at this moment, beside the schedule's times; the next sweep starts it."""
-    at = now or timezone.now()
-    return TriggerRun.objects.create(schedule=schedule, due_at=at, created_at=at)
+@transaction.atomic
+def run_now(schedule: Schedule, *, by: Actor, now: datetime) -> TriggerRun:
+    """A run at this moment, beside the schedule's times; the next sweep starts it.
+
+    Raises:
+        TriggerOff: it is paused.
+    """
+    if not schedule.enabled:
+        raise TriggerOff("The schedule is paused: turn it on first.")
+    run = TriggerRun.objects.create(schedule=schedule, due_at=now, created_at=now)
+    record(
+        Event.TRIGGER_CHANGED,
+        actor=by,
+        target=Target(type="schedule", id=str(schedule.pk)),
+        context={"action": "run_now", "name": schedule.name, "run": str(run.pk)},
+    )
+    return run

@@ -158,6 +158,7 @@ SPECTACULAR_SETTINGS = {
         "JobState": "agents.states.JobState",
         "StepState": "agents.states.StepState",
         "JobKind": "agents.models.job.Job.Kind",
+        "WebhookScheme": "agents.models.trigger.Webhook.Scheme",
         "ApprovalKind": "approvals.models.ApprovalRequest.Kind",
         "ApprovalState": "approvals.models.ApprovalRequest.State",
     },
@@ -212,7 +213,7 @@ RELEASE_WINDOW = env.integer("RELEASE_WINDOW", 8)
 RELEASE_AGEING_S = env.integer("RELEASE_AGEING_S", 30)
 
 # Celery: why each stands as it does is written in docs/explanation/engine.md.
-CELERY_BROKER_URL = REDIS_URL
+BROKER_URL = CELERY_BROKER_URL = env.text("BROKER_URL", REDIS_URL)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = False
@@ -234,6 +235,10 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "interval_step": 0.1,
     "interval_max": 0.1,
 }
+if BROKER_URL.startswith("amqp"):
+    # RabbitMQ: a message is sent when the broker says so; queues and messages outlive its restart
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}
+    CELERY_BROKER_HEARTBEAT = 10
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_DEFAULT_QUEUE = "control"

@@ -11,12 +11,12 @@ from django.utils import timezone
 from standardwebhooks import Webhook as Standard
 
 from agents.engine.transitions import lock_job, move_job
-from agents.errors import InvalidInput, NotAllowed
+from agents.errors import InvalidInput
 from agents.models import WebhookAttempt, WebhookEndpoint, WebhookMessage
 from agents.states import JobState
 from agents.submit import submit
 from agents.triggers import addresses, changes, delivery, outbox
-from agents.triggers.errors import AddressRefused
+from agents.triggers.errors import AddressRefused, TriggerOff
 from audit.actor import Actor
 from tests.factories import log
 from tests.factories.people import user
@@ -67,7 +67,7 @@ def receiver():
 
 
 def made(owner, receiver, **fields):
-    given = {"name": "chat", "url": receiver.url if receiver else "https://example.com/", **fields}
+    given = {"name": "chat", "address": receiver.url if receiver else "https://example.com/", **fields}
     return changes.create(WebhookEndpoint, given, user=owner, now=NOW)
 
 
@@ -156,7 +156,7 @@ def test_an_endpoint_that_fails_for_days_is_turned_off_with_the_reason(ada, rece
     assert "3 days" in endpoint.disabled_reason and "500" in endpoint.disabled_reason
     assert message.state == "failed"
     assert ("trigger.changed", "disabled") in log.events(endpoint.pk)
-    with pytest.raises(NotAllowed):
+    with pytest.raises(TriggerOff):
         delivery.replay(message, by=Actor.user(ada.pk), now=NOW)
     changes.change(endpoint, {"enabled": True}, by=ada, now=NOW)
     receiver.status = 200
@@ -249,7 +249,7 @@ def test_public_addresses_are_not():
 @pytest.mark.django_db
 def test_a_refused_address_is_a_failed_try_that_says_so(ada, receiver, settings):
     endpoint, _ = made(ada, receiver)
-    WebhookEndpoint.objects.update(url=f"https://127.0.0.1:{receiver.server_port}/")
+    WebhookEndpoint.objects.update(address=f"https://127.0.0.1:{receiver.server_port}/")
     queued(endpoint)
     settings.ALLOW_LOCAL_WEBHOOKS = False
     assert sent(endpoint) == 0
@@ -268,8 +268,8 @@ def test_a_refused_address_is_a_failed_try_that_says_so(ada, receiver, settings)
 def test_what_is_no_https_address_is_refused(ada, settings, url):
     settings.ALLOW_LOCAL_WEBHOOKS = False
     with pytest.raises(InvalidInput) as caught:
-        made(ada, None, url=url)
-    assert caught.value.field == "url"
+        made(ada, None, address=url)
+    assert caught.value.field == "address"
 
 
 @pytest.mark.django_db
