@@ -9,6 +9,15 @@ from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+# libpq's: a server that cannot be reached is noticed within about twenty seconds, idle or in mid-statement
+_NOTICES_A_CUT_NETWORK = {
+    "connect_timeout": "5",
+    "keepalives": "1",
+    "keepalives_idle": "10",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",  # milliseconds
+}
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
 
@@ -74,5 +83,5 @@ def database(name: str, default: str | None = None) -> dict[str, object]:
         "PASSWORD": unquote(url.password or ""),
         "HOST": unquote(query.pop("host", "")) or (url.hostname or ""),
         "PORT": str(url.port or ""),
-        "OPTIONS": {key: unquote(value) for key, value in query.items()},
+        "OPTIONS": {**_NOTICES_A_CUT_NETWORK, **{key: unquote(value) for key, value in query.items()}},
     }

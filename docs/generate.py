@@ -43,6 +43,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "where `DATABASE_URL` names the role that does not.",
         "DATABASE_POOL_MAX": "Connections that one web process shares among its requests.",
         "REDIS_URL": "Redis or Valkey: messages and wake-ups, nothing that cannot be lost.",
+        "BROKER_URL": "The broker of the steps' messages where it is not REDIS_URL: `amqp://user:password@host:5672//` for RabbitMQ.",
         "COUNTERSIGN_DATA_DIR": "Keys, the broker's copies of repositories, checkpoints. `bin/up` may choose another "
         "folder for root, and says so.",
         "COUNTERSIGN_WORKSPACE_DIR": "A folder a job. The sandbox's user must be able to reach it.",

@@ -3,15 +3,14 @@
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from redis.exceptions import RedisError
 
-from agents import feed
-from agents.engine import children, doubt, keys, release, settle, watchdog
+from agents.engine import children, doubt, epoch, keys, release, settle, watchdog
 from agents.engine.advance import advance
 from agents.engine.transitions import ENGINE, lock_job
 from agents.models import Step
@@ -21,7 +20,6 @@ from approvals import expiry, notify
 
 log = logging.getLogger(__name__)
 
-EPOCH_KEY = "countersign:epoch"
 BATCH = 200
 DOUBLINGS = 8  # of the time after which a message counts as lost
 
@@ -36,7 +34,7 @@ def sweep(now: datetime, *, guard: Callable[[], None] = lambda: None) -> dict[st
     """
     parts: list[tuple[str, Callable[[datetime], int]]] = [
         ("expired_leases", expire_leases),
-        ("epoch", forget_dispatches_if_redis_is_empty),
+        ("epoch", forget_dispatches_if_the_broker_is_new),
         ("keys", keys.pass_on_all),
         ("republished", republish),
         ("children", children.sweep),
@@ -109,9 +107,9 @@ def _give_up(step_id: UUID, job_id: UUID, error: Exception, *, now: datetime) ->
         log.exception("sweep.step_stuck", extra={"job": str(job_id), "step": str(step_id)})
 
 
-def forget_dispatches_if_redis_is_empty(now: datetime) -> int:
-    """Redis lost its data when our epoch key is gone: every message went with it, so all are sent again at once."""
-    if not feed.client().set(EPOCH_KEY, str(uuid4()), nx=True):
+def forget_dispatches_if_the_broker_is_new(now: datetime) -> int:
+    """The broker lost its data: every message went with it, so all are sent again at once."""
+    if not epoch.is_new():
         return 0
     return Step.objects.filter(state__in=STEP_SENT, dispatched_at__isnull=False).update(dispatched_at=None)
 

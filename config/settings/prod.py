@@ -8,7 +8,9 @@ SECRET_KEY = env.text("SECRET_KEY")
 PUBLIC_URL = env.text("PUBLIC_URL").rstrip("/")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS")
 DATABASES = {"default": {**env.database("DATABASE_URL"), "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
-REDIS_URL = CELERY_BROKER_URL = env.text("REDIS_URL")
+REDIS_URL = env.text("REDIS_URL")
+if not env.text("BROKER_URL", ""):
+    BROKER_URL = CELERY_BROKER_URL = REDIS_URL
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", True)
 SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # load balancers ask by plain HTTP
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

@@ -55,8 +55,17 @@ def test_a_database_url_becomes_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         "PASSWORD": "p@ss",
         "HOST": "db.example",
         "PORT": "6543",
-        "OPTIONS": {"sslmode": "require"},
+        "OPTIONS": {**found["OPTIONS"], "sslmode": "require"},  # type: ignore[dict-item]
     }
+
+
+def test_a_cut_network_is_noticed_unless_the_url_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THING", "postgresql://db.example/main?connect_timeout=9")
+    options = env.database("THING")["OPTIONS"]
+    assert isinstance(options, dict)
+    assert options["connect_timeout"] == "9"
+    assert int(options["tcp_user_timeout"]) <= 20_000
+    assert int(options["keepalives_idle"]) + 3 * int(options["keepalives_interval"]) <= 20
 
 
 def test_a_socket_folder_may_stand_as_host(monkeypatch: pytest.MonkeyPatch) -> None:
