@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from unfold.admin import TabularInline
 from unfold.decorators import action
 
@@ -18,6 +18,7 @@ from agents.engine.control.retry import retry_job
 from agents.errors import AgentsError
 from agents.models import Attempt, Job, LlmCall, Step, WorkerProcess
 from agents.states import JOB_DONE
+from agents.workers import held_by, living, state_of, tell
 from audit.actor import Actor
 
 
@@ -133,5 +134,37 @@ class LlmCallAdmin(ReadOnly):
 
 @admin.register(WorkerProcess)
 class WorkerProcessAdmin(ReadOnly):
-    list_display = ["name", "group", "queues", "host", "pid", "threads", "version", "seen_at", "stopped_at"]
-    list_filter = ["group"]
+    list_display = ["name", "state", "queues", "doing", "memory", "host", "pid", "version", "seen_at"]
+    list_filter = ["group", "draining"]
+    search_fields = ["name", "host"]
+    actions = ["drain"]
+    readonly_fields = ["state", "steps"]
+
+    @admin.display(description="state")
+    def state(self, worker: WorkerProcess) -> str:
+        return state_of(worker, timezone.now())
+
+    @admin.display(description="busy", ordering="busy")
+    def doing(self, worker: WorkerProcess) -> str:
+        return f"{worker.busy} of {worker.threads}"
+
+    @admin.display(description="memory", ordering="rss_bytes")
+    def memory(self, worker: WorkerProcess) -> str:
+        return f"{worker.rss_bytes // 1_048_576} MiB"
+
+    @admin.display(description="steps that it holds")
+    def steps(self, worker: WorkerProcess) -> str:
+        links = [(step.job_id, step.key, step.tool) for step in held_by([worker.name])[worker.name]]
+        return format_html_join("\n", '<p><a href="/jobs/{}/">{} {}</a></p>', links) or "none"
+
+    def has_drain_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("agents.change_workerprocess"))
+
+    @action(description="Drain: end what runs, begin nothing, exit", permissions=["drain"])
+    def drain(self, request: HttpRequest, queryset: QuerySet[WorkerProcess]) -> None:
+        now = timezone.now()
+        alive = set(living(now).values_list("name", flat=True))
+        names = [row.name for row in rows_of(queryset) if row.name in alive]
+        by = Actor.user(request.user.pk)
+        told = tell(names, WorkerProcess.Told.DRAIN, why="in the back office", by=by, now=now)
+        self.message_user(request, f"Draining {', '.join(told) or 'nobody'}.", messages.SUCCESS)

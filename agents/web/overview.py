@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import Aggregate, Count, DurationField, F, Min, Q, QuerySet, Sum
 
-from agents import feed
+from agents import feed, workers
 from agents.models import Job, Step, WorkerProcess
 from agents.selectors import visible_jobs
 from agents.states import JOB_DONE, STEP_DONE, STEP_OPEN, JobState, StepState
@@ -26,8 +26,6 @@ from audit.status import status
 
 log = logging.getLogger(__name__)
 
-SEEN_WITHIN = timedelta(seconds=30)
-FORGET_WORKERS_AFTER = timedelta(hours=1)
 STUCK_AFTER = timedelta(minutes=2)
 STATS_DAYS = 7
 # kombu's Redis transport keeps a list a priority band: the queue's own name is the first
@@ -73,9 +71,13 @@ class QueueLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLine:
+    """state: as `agents.workers.state_of` tells it; steps: how many it holds; memory: as people read it, or nothing."""
+
     worker: WorkerProcess
     state: str
     seen: str
+    steps: int
+    memory: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,7 @@ def overview(user: User, now: datetime) -> Overview:
     active = with_progress(jobs.exclude(state__in=JOB_DONE))
     inbox = approval_selectors.inbox(user)
     depths = queue_depths()
-    workers = worker_lines(now)
+    processes = worker_lines(now)
     log_state = audit_state()
     return Overview(
         needs_you=[
@@ -132,9 +134,9 @@ def overview(user: User, now: datetime) -> Overview:
         active=job_lines(active.order_by("-created_at")[:8], user, now),
         active_count=active.count(),
         recent=job_lines(with_progress(jobs.filter(state__in=JOB_DONE)).order_by("-finished_at")[:8], user, now),
-        queues=queue_lines(depths, workers, now),
-        workers=workers,
-        healthy_workers=sum(one.state == "healthy" for one in workers),
+        queues=queue_lines(depths, processes, now),
+        workers=processes,
+        healthy_workers=sum(one.state == "healthy" for one in processes),
         redis_up=all(depth is not None for depth in depths.values()),
         audit=log_state,
         audit_age=ago(_time(log_state.get("checkpoint_at")), now),
@@ -202,7 +204,7 @@ def queue_depths() -> dict[str, int | None]:
     return {queue: sum(lengths[n * width : (n + 1) * width]) for n, queue in enumerate(settings.QUEUES)}
 
 
-def queue_lines(depths: dict[str, int | None], workers: Sequence[WorkerLine], now: datetime) -> list[QueueLine]:
+def queue_lines(depths: dict[str, int | None], processes: Sequence[WorkerLine], now: datetime) -> list[QueueLine]:
     """The queues in the order of the settings."""
     found: dict[str, Any] = {
         row["queue"]: row
@@ -224,7 +226,7 @@ def queue_lines(depths: dict[str, int | None], workers: Sequence[WorkerLine], no
                 depth=depths.get(name),
                 queued=row.get("queued", 0),
                 running=row.get("running", 0),
-                workers=sum(one.state == "healthy" and name in one.worker.queues for one in workers),
+                workers=sum(one.state == "healthy" and name in one.worker.queues for one in processes),
                 oldest=duration(now - oldest) if oldest else "",
                 late=bool(oldest and now - oldest > STUCK_AFTER),
             )
@@ -233,15 +235,20 @@ def queue_lines(depths: dict[str, int | None], workers: Sequence[WorkerLine], no
 
 
 def worker_lines(now: datetime) -> list[WorkerLine]:
-    """Processes seen of late. `healthy` was seen within 30 s, `silent` was not, `stopped` left in order."""
-    lines = []
-    for worker in WorkerProcess.objects.filter(seen_at__gt=now - FORGET_WORKERS_AFTER).order_by("group", "name"):
-        if worker.stopped_at is not None:
-            state = "stopped"
-        else:
-            state = "healthy" if now - worker.seen_at < SEEN_WITHIN else "silent"
-        lines.append(WorkerLine(worker=worker, state=state, seen=ago(worker.seen_at, now)))
-    return [line for line in lines if line.state != "stopped"]
+    """Processes seen of late that have not stopped in order."""
+    recent = WorkerProcess.objects.filter(seen_at__gt=now - workers.FORGET_AFTER, stopped_at=None)
+    rows = list(recent.order_by("group", "name"))
+    held = workers.held_by([row.name for row in rows])
+    return [
+        WorkerLine(
+            worker=row,
+            state=workers.state_of(row, now),
+            seen=ago(row.seen_at, now),
+            steps=len(held[row.name]),
+            memory=f"{row.rss_bytes // 1_048_576} MiB" if row.rss_bytes else "",
+        )
+        for row in rows
+    ]
 
 
 def audit_state() -> dict[str, Any]:
