@@ -15,6 +15,7 @@ from agents import feed
 from agents.engine import settle
 from agents.engine.gate import call_of
 from agents.engine.leases import Held, leases
+from agents.engine.limits import allows
 from agents.engine.prepare import prepare
 from agents.engine.transitions import lock_job_of, move_job, step_entry, step_facts, step_target
 from agents.models import Attempt, Job, Step
@@ -71,6 +72,8 @@ def claim_step(step_id: UUID, fence: int, delivery: Delivery, *, now: datetime) 
     try:
         job = lock_job_of(step_id)
     except Job.DoesNotExist:
+        return None
+    if not allows(step_id, fence, now=now):
         return None
     won = (
         Step.objects.filter(pk=step_id, state=StepState.QUEUED, attempt=fence, cancel_requested=False)

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from redis.exceptions import RedisError
 
-from agents.engine import children, doubt, epoch, keys, release, settle, watchdog
+from agents.engine import children, doubt, epoch, keys, limits, release, settle, watchdog
 from agents.engine.advance import advance
 from agents.engine.transitions import ENGINE, lock_job
 from agents.models import Step
@@ -36,6 +36,7 @@ def sweep(now: datetime, *, guard: Callable[[], None] = lambda: None) -> dict[st
         ("expired_leases", expire_leases),
         ("epoch", forget_dispatches_if_the_broker_is_new),
         ("keys", keys.pass_on_all),
+        ("called", limits.call_waiting),
         ("republished", republish),
         ("children", children.sweep),
         ("orphans", children.cancel_orphans),

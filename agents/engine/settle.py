@@ -2,6 +2,7 @@
 
 import random
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
@@ -9,6 +10,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from agents.engine import doubt, quarantine, think
 from agents.engine.advance import THINK, advance
 from agents.engine.gate import again
+from agents.engine.limits import freed
 from agents.engine.transitions import ENGINE, lock_job, move_step, step_facts, step_target
 from agents.models import Attempt, Job, Step
 from agents.states import StepState
@@ -49,6 +51,7 @@ def settle(step: Step, outcome: Result | ToolError, *, worker: str, cancelled: b
         if not _settled_before(step, outcome):
             _late(step, outcome, actor=actor, now=now)
         return False
+    transaction.on_commit(partial(freed, held, now=now))
     step = held
     cancelled = cancelled or step.cancel_requested or job.cancel_requested  # the worker may not have heard of it yet
     if isinstance(outcome, Lost):

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db.models import Sum
 from django.utils import timezone
 
+from agents.engine.limits import charge
 from agents.llm import conversation, functions
 from agents.llm.errors import LlmError
 from agents.llm.judge import Verdict, judge, repair_messages
@@ -190,6 +191,7 @@ def _write(call: LlmCall, usage: Usage | None, started: float, **fields: Any) ->
         call.prompt_tokens, call.completion_tokens = usage.prompt_tokens, usage.completion_tokens
     call.latency_ms = int((time.monotonic() - started) * 1000)
     call.save(force_insert=True)
+    charge(call, now=timezone.now())
 
 
 def _kept(answer: Answer) -> dict[str, Any]:
