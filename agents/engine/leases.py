@@ -1,4 +1,4 @@
-"""Leases: one thread a process renews every held step in one statement, and hears of cancels by the same query."""
+"""Leases: one thread a process renews every held step in one statement, and looks for cancels more often than that."""
 
 import logging
 import threading
@@ -13,7 +13,8 @@ from django.db import Error, connection
 
 log = logging.getLogger(__name__)
 
-BEAT_S = 1.0  # also the longest time until a running step hears of its cancel
+BEAT_S = 1.0
+LOOK_S = 0.25  # the longest time until a running step hears of its cancel: its command may take a second to end
 
 # Locked in the order of ids, as whoever else takes several steps does (`agents.engine.cancel`).
 _RENEW = """
@@ -26,6 +27,8 @@ _RENEW = """
       FROM mine WHERE s.id = mine.id
     RETURNING s.id, s.attempt, s.cancel_requested
 """
+
+_CANCELLED = "SELECT id, attempt FROM agents_step WHERE id = ANY(%s) AND state = 'running' AND cancel_requested"
 
 
 @dataclass(slots=True)
@@ -106,15 +109,33 @@ class Leases:
             else:
                 one.taken = True
 
+    def look(self) -> None:
+        """Marks what was cancelled; renews nothing."""
+        with self._lock:
+            held = dict(self._held)
+        if not held:
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(_CANCELLED, [[step_id for step_id, _ in held]])
+            for step_id, attempt in cursor.fetchall():
+                if (step_id, attempt) in held:
+                    held[step_id, attempt].cancelled = True
+
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
             self._thread.start()
 
     def _run(self) -> None:
+        beaten = time.monotonic()
         while self._needed():
-            time.sleep(min(BEAT_S, settings.STEP_LEASE_S / 3))
+            every_s = min(BEAT_S, settings.STEP_LEASE_S / 3)
+            time.sleep(min(LOOK_S, every_s))
             try:
+                if time.monotonic() - beaten < every_s - LOOK_S / 2:
+                    self.look()
+                    continue
+                beaten = time.monotonic()
                 self.beat()
                 for callback in self._every_beat:
                     callback()
