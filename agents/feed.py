@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -91,6 +91,21 @@ def wake(job_id: UUID, seq: int) -> None:
     except redis.RedisError:
         _quiet_until = time.monotonic() + QUIET_S
         log.debug("feed.wake_failed", extra={"job": str(job_id)})
+
+
+def wake_all(latest: Mapping[UUID, int]) -> None:
+    """The same for many jobs at once."""
+    global _quiet_until
+    if time.monotonic() < _quiet_until:
+        return
+    try:
+        with client().pipeline(transaction=False) as pipe:
+            for job_id, seq in latest.items():
+                pipe.publish(channel(job_id), str(seq))
+            pipe.execute()
+    except redis.RedisError:
+        _quiet_until = time.monotonic() + QUIET_S
+        log.debug("feed.wake_failed", extra={"jobs": len(latest)})
 
 
 class LogSink:

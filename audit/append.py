@@ -4,6 +4,7 @@ import base64
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -27,6 +28,17 @@ _SLOT = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
 _INSERT = "INSERT INTO audit_event (body, signature, kid) VALUES (%s, %s, %s)"
 _INSERT_PAYLOAD = "INSERT INTO audit_payload (event_id, slot, salt, value) VALUES (%s, %s, %s, %s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A record that is made and signed, and not written yet. payloads: (slot, salt, value as canonical JSON)."""
+
+    id: UUID
+    body: str
+    signature: bytes
+    kid: str
+    payloads: list[tuple[str, bytes, str]]
 
 
 def record(
@@ -61,13 +73,33 @@ def record(
     key = process_key()
     if not key.enrolled and not _enrolling(connection, key):
         _enrol(connection, key)
+    sealed = seal(event, actor=actor, target=target, outcome=outcome, context=context, payload=payload, key=key)
+    with connection.cursor() as cursor:
+        _insert(cursor, sealed.body, sealed.signature, sealed.kid)
+        if sealed.payloads:
+            rows = [(sealed.id, slot, salt, value) for slot, salt, value in sealed.payloads]
+            cursor.executemany(_INSERT_PAYLOAD, rows)
+    return sealed.id
+
+
+def seal(
+    event: Event,
+    *,
+    actor: Actor,
+    target: Target,
+    outcome: str = "ok",
+    context: Mapping[str, Any] | None = None,
+    payload: Mapping[str, Any] | None = None,
+    key: ProcessKey,
+) -> Sealed:
+    """Makes and signs a record for whoever writes several in one statement, in the order in which they were sealed and
+    in the transaction of what they record (`agents.engine.hot`); arguments and errors are those of `record`.
+
+    key: of this process, and enrolled.
+    """
     payloads = [_sealed(slot, value) for slot, value in (payload or {}).items()]
     identifier, body = _body(event, actor, target, outcome, context, payloads)
-    with connection.cursor() as cursor:
-        _insert(cursor, body, key)
-        if payloads:
-            cursor.executemany(_INSERT_PAYLOAD, [(identifier, slot, salt, value) for slot, salt, value in payloads])
-    return identifier
+    return Sealed(identifier, body.decode(), key.sign(row_message(body)), key.kid, payloads)
 
 
 def _body(
@@ -118,12 +150,12 @@ def _enrol(connection: BaseDatabaseWrapper, key: ProcessKey) -> None:
     actor = Actor(type=ActorType.SYSTEM, id=f"process:{key.kid}")
     _, body = _body(Event.KEY_ADD, actor, Target(type="key", id=key.kid), "ok", key.facts(), [])
     with connection.cursor() as cursor:
-        _insert(cursor, body, key)
+        _insert(cursor, body.decode(), key.sign(row_message(body)), key.kid)
     connection.on_commit(_Enrolment(connection, key))
 
 
-def _insert(cursor: CursorWrapper, body: bytes, key: ProcessKey) -> None:
-    cursor.execute(_INSERT, (body.decode(), key.sign(row_message(body)), key.kid))
+def _insert(cursor: CursorWrapper, body: str, signature: bytes, kid: str) -> None:
+    cursor.execute(_INSERT, (body, signature, kid))
     if cursor.rowcount != 1:
         raise NotWritten("The database took the record without keeping it.")
 

@@ -1,5 +1,6 @@
 """Permits: leave to run one exact call, once."""
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -7,6 +8,30 @@ from django.db.models import F, Q
 
 from tools.errors import PermitMismatch, PermitSpent
 from tools.models import Permit
+
+
+@dataclass(slots=True, kw_only=True)
+class Spent:
+    """Proof that this permit was spent in the transaction that claimed its step: good for one call of its digest."""
+
+    id: UUID
+    subject: str
+    digest: str
+    used: bool = field(default=False, init=False)
+
+    def use(self, digest: str) -> str:
+        """The permit's subject, once.
+
+        Raises:
+            PermitMismatch: it is for another call.
+            PermitSpent: it was used before.
+        """
+        if self.digest != digest:
+            raise PermitMismatch("The call is not the one that was permitted.", permit=str(self.id))
+        if self.used:
+            raise PermitSpent("This permit was used before.", permit=str(self.id))
+        self.used = True
+        return self.subject
 
 
 def issue(*, subject: str, digest: str, granted_by: str, now: datetime, expires_at: datetime | None = None) -> Permit:

@@ -24,7 +24,7 @@ _LOOK_S = 60.0  # a preview, a target state, a probe
 
 def run(
     call: Call,
-    permit_id: UUID,
+    permit: UUID | permits.Spent,
     *,
     worker: str,
     on_output: OutputSink,
@@ -32,7 +32,7 @@ def run(
     deadline_s: float | None = None,
     now: datetime,
 ) -> Result:
-    """Spends the permit and does the call.
+    """Spends the permit, or takes the proof that it was spent for this call, and does the call.
 
     Arguments are validated again, and what an approver saw of the world is compared with the world, before the permit
     is spent; nothing happens before that. `on_output(stream, text)` gets the live log, a few times a second at most;
@@ -52,11 +52,14 @@ def run(
         seen, found = _canonical(call.target_state), _canonical(_target_state(tool, call))
         if seen != found:
             raise PermitMismatch("The target changed after it was approved.", seen=seen, found=found)
-    permit = permits.spend(permit_id, digest=call.digest(), by=worker, now=now)
+    if isinstance(permit, permits.Spent):
+        subject = permit.use(call.digest())
+    else:
+        subject = permits.spend(permit, digest=call.digest(), by=worker, now=now).subject
     box = SandboxBox(
         workspace_for(call.workspace_id),
         limits=tool.limits,
-        call_id=permit.subject,
+        call_id=subject,
         on_output=on_output,
         cancelled=cancelled,
         deadline_s=math.inf if deadline_s is None else time.monotonic() + deadline_s,

@@ -26,7 +26,7 @@ def after_commit(step: Step, *, task: str = RUN) -> None:
     cleared again, and the step is released when its turn comes (`agents.engine.release`).
     """
     step_id, attempt, queue = step.pk, step.attempt, step.queue
-    transaction.on_commit(lambda: _publish(task, step_id, attempt, queue))
+    transaction.on_commit(lambda: publish(task, step_id, attempt, queue))
 
 
 def start_child_after_commit(step: Step) -> None:
@@ -41,7 +41,8 @@ def end_child_after_commit(job: Job) -> None:
     transaction.on_commit(lambda: send(END_CHILD, job_id, 0, CONTROL))
 
 
-def _publish(task: str, step_id: UUID, attempt: int, queue: str) -> None:
+def publish(task: str, step_id: UUID, attempt: int, queue: str) -> None:
+    """Publishes where the queue is short; else, and where that fails, the step waits for its release."""
     if not (backlog.admits(queue) and send(task, step_id, attempt, queue)):
         Step.objects.filter(pk=step_id, attempt=attempt, state__in=STEP_SENT).update(dispatched_at=None)
         backlog.note(queue)

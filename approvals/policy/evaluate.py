@@ -129,6 +129,11 @@ def evaluate_each(given: Iterable[PolicyInput]) -> list[Decision]:
     return [_decide(policies, one) for one in given]
 
 
+def evaluate_by(versions: frozenset[Any], given: PolicyInput) -> Decision:
+    """The same by the published versions that the caller's transaction has read. versions: their ids."""
+    return _decide(_of(versions), given)
+
+
 def _decide(policies: tuple["_Policy", ...], given: PolicyInput) -> Decision:
     try:
         variables = conditions.scope(given.variables())
@@ -186,10 +191,15 @@ def _published() -> tuple[_Policy, ...]:
 
     Published versions never change (a trigger holds it), so their ids say all.
     """
-    global _cached
-    seen = frozenset(
-        PolicyVersion.objects.filter(status=PolicyVersion.Status.PUBLISHED).order_by().values_list("pk", flat=True)
+    return _of(
+        frozenset(
+            PolicyVersion.objects.filter(status=PolicyVersion.Status.PUBLISHED).order_by().values_list("pk", flat=True)
+        )
     )
+
+
+def _of(seen: frozenset[Any]) -> tuple[_Policy, ...]:
+    global _cached
     cached = _cached
     if seen != cached.versions:
         cached = _cached = _Published(versions=seen, policies=_load(seen))

@@ -1,0 +1,80 @@
+"""The act itself, outside any transaction: the call runs, and what came of it is settled by whoever asked."""
+
+import logging
+import time
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from agents import feed
+from agents.engine import settle
+from agents.engine.hot.values import Delivery
+from agents.engine.leases import Held
+from agents.models import Step
+from tools import runner
+from tools.errors import ToolError
+from tools.permits import Spent
+from tools.spec import Call, Result
+
+log = logging.getLogger(__name__)
+
+SETTLE_AGAIN_S = 0.5
+
+
+class Interrupted(ToolError):
+    """The database went away under a tool, or before its permit was spent."""
+
+    code = "database_unavailable"
+    transient = True
+
+
+def act(
+    call: Call, permit: UUID | Spent, *, attempt: int, held: Held, sink: feed.LogSink, delivery: Delivery
+) -> Result | ToolError:
+    """Runs the call; whatever goes wrong becomes an error to settle."""
+    outcome: Result | ToolError
+    try:
+        outcome = runner.run(
+            call,
+            permit,
+            worker=delivery.worker,
+            on_output=sink,
+            cancelled=held.stop_requested,
+            now=timezone.now(),
+        )
+    except ToolError as error:
+        outcome = error
+    except settle.RETRY_ERRORS as error:
+        outcome = Interrupted(f"The database was away: {type(error).__name__}.")
+    except Exception as error:
+        log.exception("step.crashed", extra={"attempt": attempt, "tool": call.tool})
+        outcome = settle.Crashed(f"{type(error).__name__}: {error}")
+    connection.close_if_unusable_or_obsolete()
+    if held.lost:
+        log.warning("step.lease_lost", extra={"attempt": attempt})
+        if not isinstance(outcome, Result) or not outcome.ok:
+            # stopped by ourselves, which says nothing about the step
+            outcome = settle.Lost(f"The worker {delivery.worker} lost its lease in attempt {attempt}.")
+    sink.flush()
+    return outcome
+
+
+def settle_patiently(step: Step, outcome: Result | ToolError, held: Held, delivery: Delivery) -> None:
+    """Writes the end down, and tries again while the database is away and the lease lasts.
+
+    Raises:
+        OperationalError, InterfaceError: it did not come back in time. The sweeper takes the step over.
+    """
+    while True:
+        try:
+            settle.settle(step, outcome, worker=delivery.worker, cancelled=held.cancelled, now=timezone.now())
+            return
+        except settle.RETRY_ERRORS as error:
+            connection.close()
+            extra = {"attempt": step.attempt, "error": type(error).__name__}
+            if held.lost:
+                log.error("step.settle_failed", extra=extra)
+                raise
+            log.warning("step.settle_again", extra=extra)
+            time.sleep(SETTLE_AGAIN_S)

@@ -1,0 +1,82 @@
+"""The rows of a turn, as read."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from agents.states import JobState, StepState
+
+
+@dataclass(slots=True)
+class JobRow:
+    """A job that this turn has locked. `state` and `feed_seq` go along with what the turn decides."""
+
+    id: UUID
+    kind: str
+    state: str
+    cancel_requested: bool
+    owner_id: int
+    owner: str
+    labels: Any
+    feed_seq: int
+    tokens_used: int
+    unstarted: bool
+    agent: str
+    repository: str
+    branch: str
+    special: bool
+    groups: list[str]
+    policies: list[UUID]
+    limited: bool
+    was: str = ""
+
+    def __post_init__(self) -> None:
+        self.labels = json.loads(self.labels)
+        self.was = self.state
+
+    @property
+    def plain(self) -> bool:
+        """It runs, and nobody wants it otherwise."""
+        return not self.special and not self.cancel_requested and self.state in (JobState.QUEUED, JobState.RUNNING)
+
+
+@dataclass(slots=True)
+class StepRow:
+    """A step that this turn has locked. `state` and `attempt` go along with what the turn decides."""
+
+    id: UUID
+    job_id: UUID
+    seq: int
+    key: str
+    tool: str
+    schema_version: int
+    arguments: Any
+    needs: list[str]
+    needs_success: bool
+    state: str
+    attempt: int
+    cancel_requested: bool
+    delayed: bool
+    permit_id: UUID | None
+    target_state: Any
+    preview_digest: str
+    effect: str
+    queue: str
+    special: bool
+
+    def __post_init__(self) -> None:
+        self.arguments, self.target_state = json.loads(self.arguments), json.loads(self.target_state)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What every audit record of a step says (`agents.engine.transitions.step_facts`)."""
+        return {"job": str(self.job_id), "key": self.key, "tool": self.tool, "attempt": self.attempt}
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What the feed says (`agents.engine.transitions.step_entry`)."""
+        return {"state": self.state, "key": self.key, "tool": self.tool, "seq": self.seq, "attempt": self.attempt}
+
+
+ACTIVE = frozenset({StepState.READY, StepState.QUEUED, StepState.RUNNING})
