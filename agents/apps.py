@@ -6,6 +6,7 @@ class AgentsConfig(AppConfig):
 
     def ready(self) -> None:
         from agents.engine import resume
+        from agents.llm.complete import Complete
         from agents.llm.think import Think
         from agents.triggers import emit
         from approvals import hooks
@@ -15,3 +16,4 @@ class AgentsConfig(AppConfig):
         hooks.on_requested(emit.approval_requested)
         hooks.on_decided(emit.approval_decided)
         registry.register(Think())
+        registry.register(Complete())

@@ -37,7 +37,7 @@ class ThinkFailed(ToolFailed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """What stays the same through the tries of one step."""
+    """What stays the same through the tries of one step. functions: what is offered instead of `tools` and `finish`."""
 
     job: Job
     step: Step
@@ -46,6 +46,7 @@ class Asking:
     model: str
     tools: list[Tool]
     box: Box
+    functions: list[dict[str, Any]] | None = None
 
 
 class Think(Tool):
@@ -98,7 +99,7 @@ def _converse(asking: Asking, messages: list[dict[str, Any]]) -> Result:
     spent = Usage(prompt_tokens=0, completion_tokens=0)
     verdict = Verdict(content="")
     for round in range(REPAIRS + 1):
-        answer = _ask(asking, messages)
+        answer = ask(asking, messages)
         spent = Usage(
             prompt_tokens=spent.prompt_tokens + answer.usage.prompt_tokens,
             completion_tokens=spent.completion_tokens + answer.usage.completion_tokens,
@@ -113,7 +114,7 @@ def _converse(asking: Asking, messages: list[dict[str, Any]]) -> Result:
     )
 
 
-def _ask(asking: Asking, messages: list[dict[str, Any]]) -> Answer:
+def ask(asking: Asking, messages: list[dict[str, Any]]) -> Answer:
     """One request, within the budget, with its row in the ledger whatever comes of it."""
     # Imported here: the package behind it costs 40 MB, and every process imports this module to know the tool.
     from agents.llm import client
@@ -151,7 +152,7 @@ def _ask(asking: Asking, messages: list[dict[str, Any]]) -> Answer:
         answer.usage,
         started,
         model=answer.model[:120],
-        scripted=_scripted(answer),
+        scripted=is_scripted(answer),
         finish_reason=answer.finish_reason[:40],
         answer=_kept(answer),
     )
@@ -172,7 +173,7 @@ def _within_budget(asking: Asking, messages: list[dict[str, Any]]) -> Request:
         prompt=Sum("prompt_tokens"), completion=Sum("completion_tokens")
     )
     used = max((sums["prompt"] or 0) + (sums["completion"] or 0), job.tokens_used)
-    tools = functions.as_functions(asking.tools)
+    tools = functions.as_functions(asking.tools) if asking.functions is None else asking.functions
     request = Request(model=asking.model, messages=messages, tools=tools, output_tokens=OUTPUT_TOKENS)
     prompt = estimate_tokens(len(canonical_json(request.body())))
     left = job.max_tokens - used - prompt
@@ -215,12 +216,12 @@ def _result(answer: Answer, verdict: Verdict, spent: Usage) -> Result:
             "finish": verdict.finish,
             "usage": {"prompt_tokens": spent.prompt_tokens, "completion_tokens": spent.completion_tokens},
             "model": answer.model,
-            "scripted": _scripted(answer),
+            "scripted": is_scripted(answer),
         },
     )
 
 
-def _scripted(answer: Answer) -> bool:
+def is_scripted(answer: Answer) -> bool:
     """The stand-in says what it is by its model's name, whatever the settings say."""
     return bool(settings.LLM_SCRIPTED) or answer.model.startswith("scripted-")
 
