@@ -14,6 +14,7 @@ from agents.demo import repository as sample
 from agents.models import Job, Repository
 from agents.repositories import create_repository
 from agents.submit import submit
+from agents.workflows.shipped import ensure_workflows
 from approvals.defaults import ensure_policies
 from audit.actor import Actor, Target
 from audit.append import record
@@ -46,6 +47,7 @@ def seed_people(*, admin_password: str | None, now: datetime) -> list[str]:
         made.append(_created("user", admin.pk, ADMIN))
     ensure_policies(approvers)
     ensure_agents()
+    ensure_workflows(now=now)
     _ensure_schedule()
     return made
 
@@ -56,6 +58,11 @@ def _ensure_schedule() -> None:
     PeriodicTask.objects.get_or_create(
         name="Remove workspaces of jobs that ended a week ago",
         defaults={"task": "agents.clean_workspaces", "crontab": nightly, "queue": "control"},
+    )
+    later, _ = CrontabSchedule.objects.get_or_create(minute="47", hour="3", timezone="UTC")
+    PeriodicTask.objects.get_or_create(
+        name="Move the logs of old jobs into the archive",
+        defaults={"task": "agents.archive_logs", "crontab": later, "queue": "control"},
     )
 
 

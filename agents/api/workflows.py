@@ -159,19 +159,6 @@ class WorkflowList(View):
         return Response(VersionDetailSerializer(draft, context=self.get_serializer_context()).data, status=201)
 
 
-class WorkflowValidate(View):
-    serializer_class = CheckedSerializer
-
-    @extend_schema(
-        operation_id="validate_workflow", tags=["workflows"], request=WorkflowInput, responses={200: CheckedSerializer}
-    )
-    def post(self, request: Request) -> Response:
-        """Checks a definition and saves nothing: every problem, with its line and column."""
-        check_query(request, ())
-        found = versions.checked(_source(parse(WorkflowInput, body(request)))).problems
-        return Response({"valid": not found, "problems": [one.as_json() for one in found]})
-
-
 class WorkflowDetail(View):
     serializer_class = WorkflowDetailSerializer
 
@@ -181,6 +168,23 @@ class WorkflowDetail(View):
         check_query(request, ())
         found = versions.workflow_of(request.user, name)
         return Response(self.get_serializer(_numbered(Workflow.objects.filter(pk=found.pk)).get()).data)
+
+
+class WorkflowValidate(WorkflowDetail):
+    """Beside checking, this is the address of the workflow that is called `validate`."""
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, name: str = "validate") -> Response:
+        return super().get(request, name)
+
+    @extend_schema(
+        operation_id="validate_workflow", tags=["workflows"], request=WorkflowInput, responses={200: CheckedSerializer}
+    )
+    def post(self, request: Request) -> Response:
+        """Checks a definition and saves nothing: every problem, with its line and column."""
+        check_query(request, ())
+        found = versions.checked(_source(parse(WorkflowInput, body(request)))).problems
+        return Response({"valid": not found, "problems": [one.as_json() for one in found]})
 
 
 class VersionList(View):

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from agents.web import control, views
+from agents.web import control, views, workflows
 from agents.web.signin import SignInForm
 from agents.web.stream import stream
 
@@ -33,6 +33,15 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/steps/<str:key>/fork", control.fork, name="fork"),
     path("jobs/<uuid:job_id>/steps/<str:key>/edit", control.edit, name="edit"),
     path("jobs/<uuid:job_id>/steps/<str:key>/settle", views.settle, name="settle"),
+    path("workflows/", workflows.workflow_list, name="workflows"),
+    path("workflows/new", workflows.edit, name="new-workflow"),
+    path("workflows/<slug:name>/", workflows.workflow, name="workflow"),
+    path("workflows/<slug:name>/edit", workflows.edit, name="edit-workflow"),
+    path("workflows/<slug:name>/diff", workflows.compare, name="diff-workflow"),
+    path("workflows/<slug:name>/<int:number>/", workflows.workflow, name="workflow-version"),
+    path("workflows/<slug:name>/<int:number>/start", workflows.start, name="start-workflow"),
+    path("workflows/<slug:name>/<int:number>/publish", workflows.publish, name="publish-workflow"),
+    path("workflows/<slug:name>/<int:number>/retire", workflows.retire, name="retire-workflow"),
     path("doubt/", control.doubts, name="doubts"),
     path("doubt/<uuid:step_id>", control.answer, name="answer"),
 ]

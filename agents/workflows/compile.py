@@ -32,7 +32,6 @@ from agents.workflows.versions import current
 
 RUN_WORKFLOW, DELEGATE = "job.workflow", "job.delegate"
 KEY_MAX_CHARS = 200
-NOT_YET = frozenset({"map", "workflow", "goal"})  # kinds of steps that the engine does not run yet
 _TEMPLATE = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _NAMED = re.compile(r"([a-z0-9][a-z0-9_-]*)(?:@([1-9][0-9]{0,8}))?")
 
@@ -73,11 +72,6 @@ def new_job(
         UnknownAgent, UnknownWorkflow: what the definition names is gone.
     """
     definition: dict[str, Any] = version.definition or {}
-    for index, step in enumerate(definition["steps"]):
-        if NOT_YET & set(step):
-            raise InvalidInput(
-                f"steps[{index}]: a {min(NOT_YET & set(step))} step is not supported yet.", field="workflow"
-            )
     _check_repository(definition, repository)
     values = check_inputs(inputs_schema(definition), inputs)
     if agent is None and "agent" in definition:

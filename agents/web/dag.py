@@ -1,0 +1,117 @@
+"""The picture of a workflow: its steps in rows by what they need, drawn on the server. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agents.workflows.graph import layers
+from agents.workflows.schema import KINDS
+
+NODE_WIDTH, NODE_HEIGHT, GAP_X, GAP_Y, MARGIN = 172, 50, 20, 42, 8
+NODES_MAX = 300
+LABEL_CHARS = 22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """kind: tool, map, workflow or goal; maybe: it has a condition."""
+
+    key: str
+    label: str
+    detail: str
+    kind: str
+    maybe: bool
+    undo: bool
+    title: str
+    x: int
+    y: int
+    line: int
+
+    @property
+    def middle(self) -> int:
+        return self.x + NODE_WIDTH // 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    path: str
+    loose: bool  # it is enough that the earlier one has ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    width: int
+    height: int
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    label: str
+
+
+def draw(definition: Mapping[str, Any], lines: Mapping[str, int]) -> Picture | None:
+    """`lines`: where each step stands in the source. None: there are too many steps for a picture."""
+    steps = {step["key"]: step for step in definition.get("steps", [])}
+    if not steps or len(steps) > NODES_MAX:
+        return None
+    rows = layers({key: step.get("needs", []) for key, step in steps.items()})[0]
+    width = max(len(row) for row in rows) * (NODE_WIDTH + GAP_X) - GAP_X + 2 * MARGIN
+    nodes: dict[str, Node] = {}
+    for number, row in enumerate(rows):
+        row = sorted(row, key=lambda key: _place(steps[key], nodes))
+        left = (width - len(row) * (NODE_WIDTH + GAP_X) + GAP_X) // 2
+        for index, key in enumerate(row):
+            x, y = left + index * (NODE_WIDTH + GAP_X), MARGIN + number * (NODE_HEIGHT + GAP_Y)
+            nodes[key] = _node(steps[key], x, y, lines.get(key, 0))
+    edges = [
+        _edge(nodes[need], nodes[key], loose=step.get("needs_success") is False)
+        for key, step in steps.items()
+        for need in step.get("needs", [])
+        if need in nodes and key in nodes
+    ]
+    height = len(rows) * (NODE_HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN
+    return Picture(
+        width=width,
+        height=height,
+        nodes=tuple(nodes.values()),
+        edges=tuple(edges),
+        label=f"{len(steps)} step{'s' if len(steps) != 1 else ''} in {len(rows)} row{'s' if len(rows) != 1 else ''}",
+    )
+
+
+def _place(step: Mapping[str, Any], nodes: Mapping[str, Node]) -> float:
+    """Under the middle of what it needs, so that few lines cross."""
+    above = [nodes[need].middle for need in step.get("needs", []) if need in nodes]
+    return sum(above) / len(above) if above else 0.0
+
+
+def _node(step: Mapping[str, Any], x: int, y: int, line: int) -> Node:
+    kind = next((one for one in KINDS if one in step), "tool")
+    detail = {
+        "tool": lambda: step["tool"],
+        "map": lambda: f"each: {step['map']['tool']}",
+        "workflow": lambda: f"workflow {step['workflow']}",
+        "goal": lambda: f"agent {step.get('agent', '')}".strip(),
+    }[kind]()
+    told = [f"{step['key']}: {detail}", step.get("reason", "")]
+    told += [f"when {step['when']}"] if "when" in step else []
+    return Node(
+        key=step["key"],
+        label=_short(step["key"]),
+        detail=_short(detail),
+        kind=kind,
+        maybe="when" in step,
+        undo="compensation" in step,
+        title="\n".join(part for part in told if part),
+        x=x,
+        y=y,
+        line=line,
+    )
+
+
+def _edge(above: Node, below: Node, *, loose: bool) -> Edge:
+    x1, y1, x2, y2 = above.middle, above.y + NODE_HEIGHT, below.middle, below.y
+    bend = min(28, (y2 - y1) // 2)
+    return Edge(path=f"M{x1} {y1}C{x1} {y1 + bend} {x2} {y2 - bend} {x2} {y2 - 5}", loose=loose)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LABEL_CHARS else f"{text[: LABEL_CHARS - 1]}…"
