@@ -78,6 +78,29 @@ class JobInput(BaseModel):
     ] = "queue"
 
 
+class TenantInput(BaseModel):
+    """Whose work shares the workers, and within which bounds."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Slug
+    weight: Annotated[int, Field(ge=1, le=100, description="Its share against the others that wait.")] = 1
+    max_running: Annotated[int | None, Field(ge=0, le=2**31 - 1, description="Steps at a time; null: any number.")] = None
+    jobs_queued_max: Annotated[int | None, Field(ge=0, le=2**31 - 1, description="Unfinished jobs; null: any.")] = None
+    groups: Annotated[list[str], Field(max_length=100, description="Names of groups whose members belong to it.")] = []
+
+
+class TenantChange(BaseModel):
+    """What to change of a tenant; what is not given stays."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    weight: Annotated[int | None, Field(ge=1, le=100)] = None
+    max_running: Annotated[int | None, Field(ge=0, le=2**31 - 1)] = None
+    jobs_queued_max: Annotated[int | None, Field(ge=0, le=2**31 - 1)] = None
+    groups: Annotated[list[str] | None, Field(max_length=100)] = None
+
+
 class RepositoryInput(BaseModel):
     """A git repository that jobs may work on."""
 

@@ -17,7 +17,7 @@ from agents.models import Agent, Job, Repository, Step
 
 def visible_jobs(user: User | AnonymousUser) -> QuerySet[Job]:
     """Jobs that the user may see, newest first."""
-    jobs = Job.objects.select_related("agent", "repository", "owner")
+    jobs = Job.objects.select_related("agent", "repository", "owner", "tenant")
     if not user.is_authenticated or not user.is_active:
         return jobs.none()
     if user.is_superuser:

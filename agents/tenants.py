@@ -1,15 +1,20 @@
 """Whose work a job is, and how many places its tenant, its user and everybody have."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import User
-from django.db import connection
+from django.contrib.auth.models import Group, User
+from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
 
-from agents.errors import QueueFull, UnknownTenant
+from agents.errors import InvalidInput, NotAllowed, QueueFull, UnknownTenant
 from agents.models import Tenant
 from agents.models.tenant import DEFAULT
+from agents.payload import TenantChange, TenantInput
+from audit.actor import Actor, Target
+from audit.append import record
+from audit.kinds import Event
 
 # Submissions that may be under way at once without seeing each other: nearer to a bound than this they go one by one.
 MARGIN = 100
@@ -104,3 +109,64 @@ def _bounds(tenant: Tenant, owner: User) -> list[_Bound]:
         most = settings.JOBS_QUEUED_MAX_PER_USER
         bounds.append(_Bound(unfinished=users, most=most, whose="You have", retry_after_s=15))
     return bounds
+
+
+def create_tenant(given: TenantInput, *, by: User) -> Tenant:
+    """Adds a tenant, with its record.
+
+    Raises:
+        NotAllowed: `by` lacks `agents.add_tenant`.
+        InvalidInput: the name is taken, or there is no such group.
+    """
+    if not by.has_perm("agents.add_tenant"):
+        raise NotAllowed("You may not add tenants.")
+    groups = _groups(given.groups)
+    fields = given.model_dump(exclude={"groups"})
+    try:
+        with transaction.atomic():
+            tenant = Tenant.objects.create(**fields)
+            tenant.groups.set(groups)
+            _recorded(tenant, "added", given.model_dump(mode="json"), by)
+    except IntegrityError:
+        raise InvalidInput(f"The name {given.name!r} is taken.", field="name") from None
+    return tenant
+
+
+@transaction.atomic
+def change_tenant(tenant: Tenant, given: TenantChange, *, by: User) -> None:
+    """Changes what is given, with its record.
+
+    Raises:
+        NotAllowed: `by` lacks `agents.change_tenant`.
+        InvalidInput: there is no such group.
+    """
+    if not by.has_perm("agents.change_tenant"):
+        raise NotAllowed("You may not change tenants.")
+    changes = given.model_dump(exclude_unset=True)
+    wrong = [name for name in ("weight", "groups") if name in changes and changes[name] is None]
+    if wrong:
+        raise InvalidInput("Must not be null.", field=wrong[0])
+    groups = changes.pop("groups", None)
+    if changes:
+        Tenant.objects.filter(pk=tenant.pk).update(**changes)
+    if groups is not None:
+        tenant.groups.set(_groups(groups))
+    _recorded(tenant, "changed", given.model_dump(mode="json", exclude_unset=True), by)
+
+
+def _groups(names: list[str]) -> list[Group]:
+    found = {group.name: group for group in Group.objects.filter(name__in=names)}
+    for index, name in enumerate(names):
+        if name not in found:
+            raise InvalidInput(f"There is no group {name!r}.", field=f"groups[{index}]")
+    return list(found.values())
+
+
+def _recorded(tenant: Tenant, action: str, values: dict[str, Any], by: User) -> None:
+    record(
+        Event.ADMIN_CHANGED,
+        actor=Actor.user(by.pk),
+        target=Target(type="tenant", id=str(tenant.pk)),
+        context={"action": action, "name": tenant.name},
+        payload=values,
+    )

@@ -1,6 +1,7 @@
 """What the API answers."""
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.models import Group, User
 from django.db.models import Count
@@ -8,6 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
+from agents.engine import keys
 from agents.models import Agent, ApiToken, Attempt, FeedEntry, Job, Repository, Step
 from agents.states import JobState, StepState
 from tools.spec import Effect, Risk, Tool
@@ -26,6 +28,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
     owner = serializers.CharField(source="owner.username", read_only=True)
     state = serializers.ChoiceField(choices=JobState.choices, read_only=True)
     labels = serializers.DictField(child=serializers.CharField(), read_only=True)
+    tenant = serializers.CharField(source="tenant.name", default=None, allow_null=True, read_only=True)
 
     class Meta:
         model = Job
@@ -44,6 +47,8 @@ class JobSerializer(serializers.ModelSerializer[Job]):
             "owner",
             "priority",
             "labels",
+            "tenant",
+            "concurrency_key",
             "max_steps",
             "max_tokens",
             "tokens_used",
@@ -66,16 +71,22 @@ class JobDetailSerializer(JobSerializer):
     """A job, with how many of its steps are in which state, and the feed's latest number. `workflow`: as `ship@3`."""
 
     steps = serializers.SerializerMethodField()
+    waits_for_job = serializers.SerializerMethodField()
     workflow = serializers.SerializerMethodField()
     inputs = serializers.JSONField(read_only=True)
     outputs = serializers.JSONField(allow_null=True, read_only=True)
 
     class Meta(JobSerializer.Meta):
-        fields = [*JobSerializer.Meta.fields, "workflow", "inputs", "outputs", "steps", "feed_seq"]
+        fields = [*JobSerializer.Meta.fields, "workflow", "inputs", "outputs", "steps", "waits_for_job", "feed_seq"]
         read_only_fields = fields
 
     def get_workflow(self, job: Job) -> str | None:
         return str(job.workflow_version) if job.workflow_version_id else None
+
+    def get_waits_for_job(self, job: Job) -> UUID | None:
+        """The job that has its concurrency key; null where it waits for none."""
+        found = keys.holder(job)
+        return found.pk if found else None
 
     def get_steps(self, job: Job) -> dict[str, int]:
         rows = Step.objects.filter(job=job).values("state").annotate(count=Count("pk")).order_by("state")
@@ -106,6 +117,8 @@ class StepSerializer(serializers.ModelSerializer[Step]):
             "reason",
             "attempt",
             "max_attempts",
+            "not_before",
+            "waits_for",
             "approval_id",
             "error_code",
             "error",

@@ -7,6 +7,7 @@ from agents.api.catalogue import AgentList, Me, RepositoryList, ToolList
 from agents.api.items import ItemList
 from agents.api.jobs import JobCancel, JobDetail, JobFork, JobList, JobPause, JobResume, JobRetry, JobShare
 from agents.api.steps import EventList, StepDetail, StepList, StepResolve
+from agents.api.tenants import TenantDetail, TenantList
 from agents.api.workflows import (
     VersionDetail,
     VersionList,
@@ -61,5 +62,7 @@ urlpatterns = [
     path("webhook-endpoints/<uuid:pk>/secret", triggers.EndpointRotate.as_view(), name="webhook-endpoint-secret"),
     path("webhook-endpoints/<uuid:pk>/messages", triggers.EndpointMessages.as_view(), name="webhook-messages"),
     path("webhook-messages/<uuid:pk>/replay", triggers.MessageReplay.as_view(), name="webhook-replay"),
+    path("tenants", TenantList.as_view(), name="tenants"),
+    path("tenants/<str:name>", TenantDetail.as_view(), name="tenant"),
     path("me", Me.as_view(), name="me"),
 ]

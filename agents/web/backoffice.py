@@ -27,6 +27,8 @@ GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("agents.Repository", "source", "Remotes that jobs may work on"),
             ("agents.LlmCall", "forum", "What models were asked, how long it took"),
             ("agents.WorkerProcess", "memory", "Who serves which queue"),
+            ("agents.Tenant", "balance", "Whose share of the workers it is, and its bounds"),
+            ("agents.RateLimit", "speed", "How often tools and models are called"),
         ],
     ),
     (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from agents.engine import keys
 from agents.models import Job, Step
 from agents.states import JobState, StepState
 from agents.web.labels import describe
@@ -58,6 +59,9 @@ def sentence(
         return Sentence(f"Prepares the preview of {step.tool} for the approvers.", "running")
     if by_state.get(StepState.QUEUED):
         return _queued(by_state[StepState.QUEUED], now)
+    if first := keys.holder(job):
+        href = first.get_absolute_url()
+        return Sentence(f"Waits for job {str(first.pk)[-12:]} (key {job.concurrency_key}).", "queued", href)
     return Sentence("Waits for its first step.", "queued")
 
 
@@ -92,6 +96,9 @@ def _waiting(
 def _queued(steps: Sequence[Step], now: datetime) -> Sentence:
     later = [step for step in steps if step.not_before is not None and step.not_before > now]
     step = steps[0]
+    if len(later) == len(steps) and step.not_before is not None and step.waits_for:
+        left = rough(step.not_before - now)
+        return Sentence(f"Waits for the rate limit {step.waits_for} of {step.tool}: {left}.", "queued")
     if len(later) == len(steps) and step.not_before is not None:
         return Sentence(
             f"Tries {step.tool} again in {rough(step.not_before - now)}: {first_line(readable(step.error))}", "queued"
