@@ -34,15 +34,16 @@ class RateLimitForm(forms.ModelForm):
         cleaned = super().clean() or {}
         if self.errors:
             return cleaned
-        tool = cleaned["kind"] == RateLimit.Kind.TOOL
-        if tool and not valid(cleaned["pattern"]):
+        given = dict(cleaned)  # an error takes its field away
+        tool = given["kind"] == RateLimit.Kind.TOOL
+        if tool and not valid(given["pattern"]):
             self.add_error("pattern", "Is not a tool's name or pattern, such as git.push or git.*.")
-        if tool and cleaned["tokens"] is not None:
+        if tool and given["tokens"] is not None:
             self.add_error("tokens", "Only an endpoint's calls use tokens.")
         for name in ("calls", "tokens", "max_running"):
-            if cleaned[name] == 0:
+            if given[name] == 0:
                 self.add_error(name, "Must be at least 1, or empty.")
-        if all(cleaned[name] is None for name in ("calls", "tokens", "max_running")):
+        if all(given[name] is None for name in ("calls", "tokens", "max_running")):
             self.add_error("calls", "Give at least one of calls, tokens and max running.")
         return cleaned
 

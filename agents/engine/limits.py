@@ -24,6 +24,7 @@ from agents.states import StepState
 from approvals.policy.match import matches
 
 LOOK_AGAIN_S = 1.0  # for a place among `max_running`, whose end nobody can tell
+LEAST_S = 0.05
 TYPICAL_FROM = 0.2  # how much one call counts in what is typical
 
 
@@ -44,25 +45,27 @@ class _Line:
         if self.limit.max_running is not None:
             places.append(float(self.limit.max_running - self.running))
         if self.limit.tokens is not None:
-            typical = max(self.bucket.typical_tokens, 1.0)
-            left = self.bucket.tokens - self.running * typical
-            places.append(max(1.0, left / typical) if left >= 1 else left / typical)
+            places.append((self._tokens_left() - 1) // self._typical() + 1)
         return min(places)
 
     def wait_s(self, ahead: int) -> float:
         """0: it may begin. Else seconds until it is the turn of who has `ahead` before it, as things stand."""
-        lacking = ahead + 1 - self.places()
-        return 0.0 if lacking <= 0 else max(0.05, lacking * self._each_s())
-
-    def _each_s(self) -> float:
-        each = [0.0]
+        waits = [0.0]
         if self.limit.calls is not None:
-            each.append(self.limit.window_s / self.limit.calls)
+            waits.append((ahead + 1 - self.bucket.calls) * self.limit.window_s / self.limit.calls)
+        if self.limit.max_running is not None:
+            waits.append((ahead + 1 + self.running - self.limit.max_running) * LOOK_AGAIN_S)
         if self.limit.tokens is not None:
-            each.append(self.limit.window_s * max(self.bucket.typical_tokens, 1.0) / self.limit.tokens)
-        if self.limit.max_running is not None and self.limit.max_running <= self.running + self.waiting:
-            each.append(LOOK_AGAIN_S)
-        return max(each)
+            lacking = 1 + ahead * self._typical() - self._tokens_left()
+            waits.append(lacking * self.limit.window_s / self.limit.tokens)
+        longest = max(waits)
+        return max(longest, LEAST_S) if longest > 0 else 0.0
+
+    def _typical(self) -> float:
+        return max(self.bucket.typical_tokens, 1.0)
+
+    def _tokens_left(self) -> float:
+        return self.bucket.tokens - self.running * self._typical()
 
 
 def allows(step_id: UUID, fence: int, *, now: datetime) -> bool:
