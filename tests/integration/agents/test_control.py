@@ -1,7 +1,11 @@
 """What people do to jobs: pause and resume, retry, fork, edit. On a real database, exactly once."""
 
 import threading
+import time
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from django.db import connections
@@ -26,6 +30,7 @@ from audit.models import Record
 from tests.factories.people import user
 from tests.factories.policies import publish
 from tests.integration.agents.test_engine import HERE, begin, run_queued, states, step, submit
+from tests.stack import wait_until
 from tools import workspaces
 from tools.spec import Result
 
@@ -293,3 +298,36 @@ def test_a_fork_has_a_copy_of_the_workspace_or_is_refused():
         fork(job, "c")
     with pytest.raises(InvalidInput):
         fork(job, "x")
+
+
+# ---- cancel ----
+
+STUBBORN = "trap '' TERM; echo began; (trap '' TERM; exec sleep 321) & sleep 321; wait"
+
+
+def test_cancel_ends_the_process_tree_of_a_command_that_will_not_end():
+    publish(("shell.*", "allow"))
+    mark = f"mark-{uuid4().hex}"
+    job = submit(step("a", "shell.exec", argv=["sh", "-c", STUBBORN, mark]), step("b", "test.note", "a"))
+    worker = threading.Thread(target=lambda: (execute(only(job, "a").pk, 0, HERE), connections.close_all()))
+    worker.start()
+    try:
+        wait_until(lambda: FeedEntry.objects.filter(job=job, kind="log").exists(), timeout_s=30)
+        assert processes_with(mark)
+    finally:
+        asked_s = time.monotonic()
+        cancel_job(job.pk, by=WHO, now=timezone.now())
+    wait_until(lambda: not processes_with(mark), timeout_s=20)
+    print(f"the process tree was dead {time.monotonic() - asked_s:.2f} s after the cancel")
+    worker.join(20)
+    job.refresh_from_db()
+    assert (job.state, states(job)) == (JobState.CANCELLED, {"a": "cancelled", "b": "cancelled"})
+
+
+def processes_with(mark: str) -> list[str]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark.encode() in (folder / "cmdline").read_bytes():
+                found.append(folder.name)
+    return found
