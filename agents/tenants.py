@@ -1,5 +1,6 @@
 """Whose work a job is, and how many places its tenant, its user and everybody have."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from audit.kinds import Event
 
 # Submissions that may be under way at once without seeing each other: nearer to a bound than this they go one by one.
 MARGIN = 100
+# A bound that is farther away than this many places cannot be reached within `FAR_FOR_S`, so that nobody counts anew.
+FAR, FAR_FOR_S = 5000, 1.0
 
 # An index-only scan of `job_unfinished`; its predicate is the index's.
 _UNFINISHED = """
@@ -76,15 +79,32 @@ class _Bound:
     def near(self) -> bool:
         return self.unfinished + MARGIN >= self.most
 
+    @property
+    def far(self) -> bool:
+        return self.unfinished + FAR < self.most
+
+
+# Until when (`time.monotonic()`) every bound of a tenant and user was known to be far away.
+_far_until: dict[tuple[int, int, int, int | None, int], float] = {}
+
 
 def make_room(tenant: Tenant, owner: User) -> None:
     """Counts unfinished jobs in the submitting transaction. Near a bound under a lock, so that two submissions cannot
-    both take the last place.
+    both take the last place; far from all of them once a second.
 
     Raises:
         QueueFull: with what is full.
     """
+    most, of_user = settings.JOBS_QUEUED_MAX, settings.JOBS_QUEUED_MAX_PER_USER
+    whose = (tenant.pk, owner.pk, most, tenant.jobs_queued_max, of_user)
+    if time.monotonic() < _far_until.get(whose, 0.0):
+        return
     bounds = _bounds(tenant, owner)
+    if all(bound.far for bound in bounds):
+        if len(_far_until) > 10_000:
+            _far_until.clear()
+        _far_until[whose] = time.monotonic() + FAR_FOR_S
+        return
     if any(bound.near for bound in bounds):
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('agents.intake'))")
