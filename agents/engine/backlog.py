@@ -8,6 +8,7 @@ import logging
 import time
 from datetime import timedelta
 from functools import lru_cache
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
@@ -60,8 +61,8 @@ def note(queue: str) -> None:
 
 def marked(queue: str) -> bytes | None:
     """The mark's value, to hand to `unmark`; None: nobody is known to wait. Raises RedisError, OSError."""
-    found: bytes | None = feed.client().get(mark(queue))
-    return found
+    found = feed.client().get(mark(queue))
+    return found if isinstance(found, bytes) else None
 
 
 def set_mark(queue: str) -> None:
@@ -69,7 +70,7 @@ def set_mark(queue: str) -> None:
     feed.client().incr(mark(queue))
 
 
-def unmark(queue: str, seen: bytes) -> None:
+def unmark(queue: str, seen: bytes | str) -> None:
     """Nobody waits any more: takes the mark away, where nobody has set it anew since. Raises RedisError, OSError."""
     feed.client().eval(_UNMARK, 1, mark(queue), seen)
 
@@ -104,7 +105,8 @@ def _on_redis() -> bool:
 @lru_cache(maxsize=64)
 def _threads(queue: str, moment: int) -> int:
     """Threads that consume the queue, by the registry; at least what one worker of its group has."""
-    least = sum(int(str(one["threads"])) for one in settings.WORKER_GROUPS.values() if queue in one["queues"])  # type: ignore[operator]
+    groups: list[dict[str, Any]] = [dict(one) for one in settings.WORKER_GROUPS.values()]
+    least = sum(int(one["threads"]) for one in groups if queue in one["queues"])
     alive = WorkerProcess.objects.filter(
         queues__contains=[queue], stopped_at__isnull=True, seen_at__gt=timezone.now() - SEEN_WITHIN
     )

@@ -186,12 +186,13 @@ def _scoped(steps: QuerySet[Step], limit: RateLimit, tenant_id: int | None) -> Q
 def _bucket(limit: RateLimit, tenant_id: int | None, *, now: datetime) -> RateBucket:
     """The limit's bucket, locked, and filled up to now; a new one is full."""
     tenant = tenant_id if limit.per_tenant else None
-    full = {"calls": float(limit.calls or 0), "tokens": float(limit.tokens or 0), "filled_at": now}
-    RateBucket.objects.bulk_create([RateBucket(limit=limit, tenant_id=tenant, **full)], ignore_conflicts=True)
+    calls, tokens = float(limit.calls or 0), float(limit.tokens or 0)
+    new = RateBucket(limit=limit, tenant_id=tenant, calls=calls, tokens=tokens, filled_at=now)
+    RateBucket.objects.bulk_create([new], ignore_conflicts=True)
     bucket = RateBucket.objects.select_for_update(no_key=True).get(limit=limit, tenant=tenant)
     share = max(0.0, (now - bucket.filled_at).total_seconds()) / limit.window_s
-    bucket.calls = min(full["calls"], bucket.calls + share * full["calls"])
-    bucket.tokens = min(full["tokens"], bucket.tokens + share * full["tokens"])
+    bucket.calls = min(calls, bucket.calls + share * calls)
+    bucket.tokens = min(tokens, bucket.tokens + share * tokens)
     bucket.filled_at = max(now, bucket.filled_at)
     bucket.save(update_fields=["calls", "tokens", "filled_at"])
     return bucket
