@@ -11,11 +11,11 @@ from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import IntegrityError, models, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from pydantic import BaseModel
 
 from agents.errors import InvalidInput, NotVisible
-from agents.models import EventRule, Schedule, TriggerEvent, Webhook, WebhookEndpoint
+from agents.models import EventRule, Schedule, TriggerEvent, TriggerRun, Webhook, WebhookEndpoint
 from agents.payload import parse
 from agents.triggers import addresses, emit, expressions, outbox, schedules, secrets, times
 from agents.triggers.errors import AddressRefused
@@ -62,6 +62,12 @@ def visible_one(model: type[Row], user: User | AnonymousUser, pk: UUID | str) ->
     return row
 
 
+def visible_runs(user: User | AnonymousUser) -> QuerySet[TriggerRun]:
+    """Runs of the user's own schedules and rules; superusers see all."""
+    runs = TriggerRun.objects.select_related("schedule", "rule", "job")
+    return runs.filter(Q(schedule__in=visible(Schedule, user)) | Q(rule__in=visible(EventRule, user)))
+
+
 def check(model: type[models.Model], payload: object, *, owner: User, now: datetime) -> BaseModel:
     """The checked input; writes nothing.
 
@@ -87,7 +93,7 @@ def create(
     if visible(model, user).filter(owner=user).count() >= EACH_MAX:
         raise InvalidInput(f"You have {EACH_MAX} of them already.", field="name")
     row = model(owner=user, created_at=now, **given.model_dump())
-    plain = _give_secret(row, secret) if kind.secret else ""
+    plain = give_secret(row, secret) if kind.secret else ""
     _set_next(row, now)
     _save(row, lambda: row.save(force_insert=True), "created", by=user, now=now)
     return row, plain
@@ -109,7 +115,7 @@ def change(row: Row, payload: object, *, by: User, now: datetime) -> Row:
 
 def rotate(row: Webhook | WebhookEndpoint, *, by: User, now: datetime, secret: str | None = None) -> str:
     """A new secret in place of the old one, which holds no more. Raises InvalidInput."""
-    plain = _give_secret(row, secret)
+    plain = give_secret(row, secret)
     _save(row, row.save, "secret_rotated", by=by, now=now)
     return plain
 
@@ -182,7 +188,7 @@ KINDS: dict[type[models.Model], Kind] = {
 }
 
 
-def _give_secret(row: Any, secret: str | None) -> str:
+def give_secret(row: Any, secret: str | None = None) -> str:
     """A secret of ours, or the one that the other side has made. Raises InvalidInput."""
     plain = secrets.new_secret() if secret is None else secret
     if not SECRET_MIN <= len(plain) <= SECRET_MAX or not plain.isascii() or not plain.isprintable():

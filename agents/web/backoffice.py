@@ -32,6 +32,19 @@ GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
         ],
     ),
     (
+        "Triggers",
+        [
+            ("agents.Schedule", "schedule", "Jobs at times"),
+            ("agents.Webhook", "webhook", "Jobs and events by what others post"),
+            ("agents.EventRule", "merge", "Jobs when several things have happened"),
+            ("agents.TriggerRun", "play_circle", "What schedules and rules started, or left out"),
+            ("agents.TriggerEvent", "bolt", "What happened"),
+            ("agents.WebhookDelivery", "call_received", "What was posted to webhooks, and what became of it"),
+            ("agents.WebhookEndpoint", "call_made", "Where we post to"),
+            ("agents.WebhookMessage", "outbox", "What was posted, with every try"),
+        ],
+    ),
+    (
         "Policies & approvals",
         [
             ("approvals.Policy", "policy", "Start a draft here"),

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from agents.web import control, views, workflows
+from agents.web import control, triggers, views, workflows
 from agents.web.signin import SignInForm
 from agents.web.stream import stream
 
@@ -42,6 +42,7 @@ urlpatterns = [
     path("workflows/<slug:name>/<int:number>/start", workflows.start, name="start-workflow"),
     path("workflows/<slug:name>/<int:number>/publish", workflows.publish, name="publish-workflow"),
     path("workflows/<slug:name>/<int:number>/retire", workflows.retire, name="retire-workflow"),
+    path("triggers/", triggers.triggers, name="triggers"),
     path("doubt/", control.doubts, name="doubts"),
     path("doubt/<uuid:step_id>", control.answer, name="answer"),
 ]
