@@ -87,6 +87,7 @@ class Job(models.Model):
     class Meta:
         ordering = ["-created_at"]
         indexes = [
+            models.Index(fields=["-created_at"], name="job_created"),
             models.Index(fields=["-finished_at"], condition=Q(finished_at__isnull=False), name="job_finished"),
             models.Index(
                 fields=["finished_at"],

@@ -7,7 +7,7 @@ from django.db.models.functions import Coalesce
 
 from agents.models.job import Job
 from agents.models.tenant import Tenant
-from agents.states import StepState
+from agents.states import STEP_SENT, StepState
 from audit.ids import uuid7
 
 
@@ -134,7 +134,8 @@ class Step(models.Model):
             models.Index(fields=["proposed_by"], condition=Q(proposed_by__isnull=False), name="step_proposed_by"),
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="step_running"),
             models.Index(fields=["started_at"], condition=Q(state="in_doubt"), name="step_in_doubt"),
-            models.Index(fields=["dispatched_at"], condition=Q(state__in=["queued", "ready"]), name="step_to_dispatch"),
+            models.Index(fields=["dispatched_at"], condition=Q(state__in=sorted(STEP_SENT)), name="step_sent"),
+            models.Index(fields=["ready_at"], condition=Q(kind="job", state="pending"), name="step_child_awaited"),
             models.Index(
                 F("queue"),
                 Coalesce("tenant", 0),
