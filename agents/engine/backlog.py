@@ -24,6 +24,7 @@ KEYS = "keys"  # marked like a queue where a concurrency key was given up
 BATCH = 256  # released in one transaction, where the window allows as many
 SEEN_WITHIN = timedelta(seconds=30)
 THREADS_KNOWN_FOR_S = 5.0
+CAPS_KNOWN_FOR_S = 1.0
 
 # 1: the queue (KEYS[1]) is shorter than ARGV[1], and nobody waits behind it (KEYS[2]).
 _OPEN = "if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end return 1"
@@ -43,9 +44,9 @@ def admits(queue: str) -> bool:
         return True
 
 
-def capped(tenant: Tenant | None) -> bool:
+def capped(tenant_id: int | None) -> bool:
     """The tenant has a bound on what runs: all that it has goes through `release`, which counts."""
-    return tenant is not None and tenant.max_running is not None
+    return tenant_id is not None and tenant_id in _capped(int(time.monotonic() / CAPS_KNOWN_FOR_S))
 
 
 def note(queue: str) -> None:
@@ -100,6 +101,11 @@ def _depth(queue: str) -> int:
 
 def _on_redis() -> bool:
     return str(settings.CELERY_BROKER_URL).startswith(("redis", "unix"))
+
+
+@lru_cache(maxsize=1)
+def _capped(moment: int) -> frozenset[int]:
+    return frozenset(Tenant.objects.filter(max_running__isnull=False).values_list("pk", flat=True))
 
 
 @lru_cache(maxsize=64)

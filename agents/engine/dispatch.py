@@ -26,7 +26,14 @@ def after_commit(step: Step, *, task: str = RUN) -> None:
     cleared again, and the step is released when its turn comes (`agents.engine.release`).
     """
     step_id, attempt, queue = step.pk, step.attempt, step.queue
-    transaction.on_commit(lambda: publish(task, step_id, attempt, queue))
+    go = _hold_back if backlog.capped(step.tenant_id) else publish
+    transaction.on_commit(lambda: go(task, step_id, attempt, queue))
+
+
+def _hold_back(task: str, step_id: UUID, attempt: int, queue: str) -> None:
+    """The step waits for its release, which counts what runs of its tenant."""
+    Step.objects.filter(pk=step_id, attempt=attempt, state__in=STEP_SENT).update(dispatched_at=None)
+    backlog.note(queue)
 
 
 def start_child_after_commit(step: Step) -> None:

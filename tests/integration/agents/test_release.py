@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 from django.db import connection, connections
 from django.utils import timezone
 
@@ -238,6 +239,19 @@ def test_a_tenant_s_bound_holds_its_own_steps_only(sent):
     assert (last.sent, last.blocked, last.left) == (0, True, False)
     Step.objects.filter(pk=held[0]).update(state="cancelled")
     assert release.release(QUEUE, now=now).sent == 1
+
+
+@pytest.mark.usefixtures("test_tools")
+def test_steps_of_a_tenant_with_a_bound_never_go_past_the_release():
+    publish(("test.*", "allow"))
+    backlog._capped.cache_clear()
+    tenant("bound", max_running=1).groups.add(Group.objects.create(name="bound"))
+    user("ada", groups=("bound",))
+    jobs = [submit(step("a")) for _ in range(3)]
+    assert feed.client().llen("shell") == 0
+    assert recover.republish(timezone.now()) == 1
+    assert recover.republish(timezone.now()) == 0
+    assert Step.objects.filter(job__in=jobs, dispatched_at=None).count() == 2
 
 
 def test_retries_wait_for_their_time(sent):
