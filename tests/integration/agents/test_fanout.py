@@ -87,7 +87,7 @@ def test_as_many_items_may_fail_as_the_map_says():
     template = {"text": "${{ item }}", "fail": "${{ item == 'bad' ? 'refuse' : '' }}"}
     job = run_all(submit(mapped(["a", "bad", "c"], arguments=template, max_failures=1)))
     assert job.state == JobState.SUCCEEDED
-    assert rows(job)[1] == (1, False, "refused")
+    assert rows(job)[1] == (1, False, "tool_refused")
 
 
 def test_policy_decides_on_every_item_and_what_it_denies_never_runs(test_tools):
@@ -104,7 +104,7 @@ def test_a_chunk_asks_when_one_of_its_items_must_be_asked_about(test_tools):
     job = run_all(submit(mapped(["a", "risky", "c"], chunk=1)))
     assert sorted(text for _, text in test_tools.RAN) == ["a", "c"]
     request = ApprovalRequest.objects.get(parent_id=str(job.pk))
-    decide(request=request.pk, by=Actor.user(grace.pk), user=grace, verdict="approve", reason="", now=timezone.now())
+    decide(request_id=request.pk, by=grace, verdict="approve", reason="", channel="page", now=timezone.now())
     assert run_all(job).state == JobState.SUCCEEDED
     assert sorted(text for _, text in test_tools.RAN) == ["a", "c", "risky"]
 
