@@ -173,7 +173,7 @@ def again(job: Job, step: Step, *, now: datetime, not_before: datetime | None = 
     saw), everything else is decided anew by today's policies."""
     step.not_before = not_before
     if job.state == JobState.PAUSED:
-        kept = {"approval_id": step.approval_id, "not_before": not_before}
+        kept: dict[str, Any] = {"approval_id": step.approval_id, "not_before": not_before}
         move_step(step, StepState.PENDING, now=now, lease_until=None, dispatched_at=None, **kept)
         return
     if step.approval_id is not None:

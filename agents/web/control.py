@@ -25,7 +25,7 @@ from agents.selectors import changeable_job, may_change, visible_job, visible_jo
 from agents.states import StepState
 from agents.web.labels import command
 from agents.web.steps import pretty
-from agents.web.views import page, who
+from agents.web.views import REASON_MAX, page, who
 from agents.web.words import ago, readable
 from approvals.models import ApprovalRequest
 from approvals.selectors import visible
@@ -33,7 +33,6 @@ from audit.actor import Actor
 from tools.errors import ToolError
 
 OUTPUT_CHARS = 4000
-REASON_MAX = 2000
 SHOWN = 50
 
 

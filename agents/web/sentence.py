@@ -39,8 +39,8 @@ def sentence(
         running = [step for step in steps if step.state == StepState.RUNNING]
         return Sentence(f"Is being cancelled: {count(len(running), 'step')} still to stop.", "cancelled")
     if job.state == JobState.PAUSED:
-        running = sum(step.state == StepState.RUNNING for step in steps)
-        more = f": {count(running, 'step')} still {'runs' if running == 1 else 'run'}" if running else ""
+        left = sum(step.state == StepState.RUNNING for step in steps)
+        more = f": {count(left, 'step')} still {'runs' if left == 1 else 'run'}" if left else ""
         return Sentence(f"Is paused{more}; nothing else begins until it is resumed.", "waiting")
     by_state: dict[str, list[Step]] = {}
     for step in steps:

@@ -22,7 +22,7 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 from agents import feed
 from agents.engine import answers
 from agents.engine.cancel import cancel_job
-from agents.errors import InvalidInput, NotAllowed, NotVisible, QueueFull, StepMoved
+from agents.errors import InvalidInput, NotAllowed, NotNow, NotVisible, QueueFull, StepMoved
 from agents.models import FeedEntry, Job, Step
 from agents.selectors import changeable_job, visible_job, visible_jobs, visible_step
 from agents.states import JobState
@@ -36,6 +36,7 @@ from agents.web.stream import reading, step_names
 from audit.actor import Actor
 
 PAGE_SIZE = 25
+REASON_MAX = 2000
 
 
 def page(view: Any) -> Any:
@@ -167,10 +168,17 @@ def settle(request: HttpRequest, job_id: UUID, key: str) -> HttpResponse:
     if happened not in {"yes", "no"}:
         return HttpResponse("`happened` must be yes or no.", status=400, content_type="text/plain")
     try:
-        answers.by_person(step.pk, happened=happened == "yes", by=Actor.user(user.pk), now=timezone.now())
+        reason = request.POST.get("reason", "").strip().replace("\x00", "")[:REASON_MAX]
+        answers.by_person(
+            step.pk, happened=happened == "yes", by=Actor.user(user.pk), now=timezone.now(), reason=reason
+        )
         messages.success(request, f"Recorded: {step.tool} {'happened' if happened == 'yes' else 'did not happen'}.")
     except StepMoved:
         messages.info(request, "Somebody else has answered already.")
+    except (NotAllowed, NotNow) as error:
+        messages.warning(request, error.message)
+    except (NotAllowed, NotNow) as error:
+        messages.warning(request, error.message)
     return redirect(seen)
 
 

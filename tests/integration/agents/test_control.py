@@ -309,7 +309,12 @@ def test_cancel_ends_the_process_tree_of_a_command_that_will_not_end():
     publish(("shell.*", "allow"))
     mark = f"mark-{uuid4().hex}"
     job = submit(step("a", "shell.exec", argv=["sh", "-c", STUBBORN, mark]), step("b", "test.note", "a"))
-    worker = threading.Thread(target=lambda: (execute(only(job, "a").pk, 0, HERE), connections.close_all()))
+
+    def work() -> None:
+        execute(only(job, "a").pk, 0, HERE)
+        connections.close_all()
+
+    worker = threading.Thread(target=work)
     worker.start()
     try:
         wait_until(lambda: FeedEntry.objects.filter(job=job, kind="log").exists(), timeout_s=30)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -20,7 +21,7 @@ from tests.integration.agents.test_engine import run_queued, states, step, submi
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("test_tools")]
 
 
-def post(job: Job, action: str, body: object = None, who: str = "ada") -> object:
+def post(job: Job, action: str, body: object = None, who: str = "ada") -> Any:
     return api.client(user(who)).post(f"{api.JOBS}/{job.pk}/{action}", body, format="json")
 
 
@@ -67,7 +68,7 @@ def test_the_command_line_controls_jobs():
     job = submit(step("a", fail="not_ok"))
     user("root", is_superuser=True)
 
-    def told(*words: str) -> dict:
+    def told(*words: str) -> dict[str, Any]:
         out = StringIO()
         call_command("job", *words, "--json", stdout=out)
         return json.loads(out.getvalue())
