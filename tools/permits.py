@@ -52,15 +52,18 @@ def withdraw(permit_id: UUID) -> bool:
     return bool(Permit.objects.filter(pk=permit_id, spent_at__isnull=True).update(expires_at=F("created_at")))
 
 
-def spend(permit_id: UUID, *, digest: str, by: str, now: datetime) -> Permit:
+def spend(permit_id: UUID, *, digest: str, by: str, now: datetime, subject: str = "") -> Permit:
     """Uses the permit up, by one conditional UPDATE: of many who try, one returns.
 
+    subject: what the call belongs to, where the caller knows: the permit of another step's same call is not good for it.
+
     Raises:
-        PermitMismatch: there is no such permit, or it is for another call; it stays unspent.
+        PermitMismatch: there is no such permit, or it is for another call or subject; it stays unspent.
         PermitSpent: it was used before, or its time is over.
     """
+    own = {"subject": subject} if subject else {}
     won = (
-        Permit.objects.filter(pk=permit_id, digest=digest, spent_at__isnull=True)
+        Permit.objects.filter(pk=permit_id, digest=digest, spent_at__isnull=True, **own)
         .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
         .update(spent_at=now, spent_by=by[:200])
     )
@@ -71,6 +74,8 @@ def spend(permit_id: UUID, *, digest: str, by: str, now: datetime) -> Permit:
         return permit
     if permit.digest != digest:
         raise PermitMismatch("The call is not the one that was permitted.", permit=str(permit_id))
+    if subject and permit.subject != subject:
+        raise PermitMismatch("The permit was given to another step.", permit=str(permit_id))
     if permit.spent_at is not None:
         raise PermitSpent("This permit was used before.", permit=str(permit_id), spent_by=permit.spent_by)
     raise PermitSpent("This permit has expired.", permit=str(permit_id))

@@ -30,6 +30,7 @@ def run(
     on_output: OutputSink,
     cancelled: Callable[[], bool],
     deadline_s: float | None = None,
+    subject: str = "",
     now: datetime,
 ) -> Result:
     """Spends the permit, or takes the proof that it was spent for this call, and does the call.
@@ -37,7 +38,7 @@ def run(
     Arguments are validated again, and what an approver saw of the world is compared with the world, before the permit
     is spent; nothing happens before that. `on_output(stream, text)` gets the live log, a few times a second at most;
     `cancelled()` is asked several times a second and ends the command's whole tree within two seconds; deadline_s:
-    seconds from now for everything together.
+    seconds from now for everything together; subject: what the permit must have been given to.
 
     Raises:
         UnknownTool, InvalidArguments, ToolRefused: as of `tools.registry.validate`; the permit is unspent.
@@ -55,7 +56,7 @@ def run(
     if isinstance(permit, permits.Spent):
         subject = permit.use(call.digest())
     else:
-        subject = permits.spend(permit, digest=call.digest(), by=worker, now=now).subject
+        subject = permits.spend(permit, digest=call.digest(), by=worker, now=now, subject=subject).subject
     box = SandboxBox(
         workspace_for(call.workspace_id),
         limits=tool.limits,

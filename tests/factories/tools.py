@@ -40,6 +40,10 @@ class Note(Tool):
         if fail in {"wait", "stopped"}:
             STARTED.set()
             GO_ON.wait(20)
+        if fail == "endless":
+            while not box.cancelled() and not GO_ON.wait(0.02):
+                pass
+            return Result(ok=False, summary="stopped")
         box.log("noted")
         return Result(ok=fail not in {"not_ok", "stopped"}, summary=str(arguments.get("text", "")), text="noted")
 
