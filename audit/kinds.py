@@ -11,6 +11,8 @@ class Event(StrEnum):
     JOB_RESUMED = "job.resumed"
     JOB_RETRIED = "job.retried"
     JOB_FORKED = "job.forked"
+    JOB_COMPENSATING = "job.compensating"
+    JOB_OVERDUE = "job.overdue"
     JOB_FINISHED = "job.finished"
     JOB_KEY_TAKEN = "job.key_taken"
     STEP_PROPOSED = "step.proposed"
@@ -26,6 +28,8 @@ class Event(StrEnum):
     STEP_ANSWERED = "step.answered"
     STEP_CANCELLED = "step.cancelled"
     STEP_SKIPPED = "step.skipped"
+    STEP_FELL_BACK = "step.fell_back"
+    STEP_COMPENSATED = "step.compensated"
     STEP_LATE_RESULT = "step.late_result"
     PERMIT_REFUSED = "permit.refused"
     # approvals
@@ -61,3 +65,4 @@ class Event(StrEnum):
     KEY_ROTATE = "key.rotate"
     KEY_REVOKE = "key.revoke"
     PAYLOAD_ERASED = "payload.erased"
+    FEED_ARCHIVED = "feed.archived"

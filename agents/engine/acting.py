@@ -1,6 +1,7 @@
 """The act itself, outside any transaction: the call runs, and what came of it is settled by whoever asked."""
 
 import logging
+import math
 import time
 from uuid import UUID
 
@@ -30,17 +31,27 @@ class Interrupted(ToolError):
 
 
 def act(
-    call: Call, permit: UUID | Spent, *, attempt: int, held: Held, sink: feed.LogSink, delivery: Delivery
+    call: Call,
+    permit: UUID | Spent,
+    *,
+    attempt: int,
+    held: Held,
+    sink: feed.LogSink,
+    delivery: Delivery,
+    timeout_s: int | None = None,
 ) -> Result | ToolError:
-    """Runs the call; whatever goes wrong becomes an error to settle."""
+    """Runs the call; whatever goes wrong becomes an error to settle. timeout_s: wall clock of this attempt."""
     outcome: Result | ToolError
+    until = math.inf if timeout_s is None else time.monotonic() + timeout_s
     try:
         outcome = runner.run(
             call,
             permit,
             worker=delivery.worker,
             on_output=sink,
-            cancelled=held.stop_requested,
+            cancelled=lambda: held.stop_requested() or time.monotonic() > until,
+            deadline_s=timeout_s,
+            subject=str(held.step_id),
             now=timezone.now(),
         )
     except ToolError as error:
@@ -51,6 +62,9 @@ def act(
         log.exception("step.crashed", extra={"attempt": attempt, "tool": call.tool})
         outcome = settle.Crashed(f"{type(error).__name__}: {error}")
     connection.close_if_unusable_or_obsolete()
+    if time.monotonic() > until and not held.cancelled and not (isinstance(outcome, Result) and outcome.ok):
+        log.warning("step.timed_out", extra={"attempt": attempt, "timeout_s": timeout_s})
+        outcome = settle.TimedOut(f"Attempt {attempt} was stopped after {timeout_s} s.")
     if held.lost:
         log.warning("step.lease_lost", extra={"attempt": attempt})
         if not isinstance(outcome, Result) or not outcome.ok:

@@ -4,17 +4,20 @@ import logging
 from datetime import datetime
 from uuid import UUID
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from agents.engine import doubt, quarantine, settle
+from agents.engine import doubt, failures, quarantine, settle
 from agents.engine.advance import advance
 from agents.engine.gate import again, call_of
 from agents.engine.transitions import lock_job_of, step_facts, step_target
-from agents.errors import StepMoved
+from agents.errors import NotAllowed, NotNow, StepMoved
 from agents.models import Step
 from agents.states import StepState
-from audit.actor import Actor
+from approvals.eligibility import refusal
+from approvals.models import ApprovalRequest
+from audit.actor import Actor, ActorType
 from audit.append import record
 from audit.context import bind
 from audit.kinds import Event
@@ -52,12 +55,30 @@ def by_person(step_id: UUID, *, happened: bool, by: Actor, now: datetime, reason
 
     Raises:
         StepMoved: the step is not in doubt (any more).
+        NotNow: its probe has not said yet that it cannot tell.
+        NotAllowed: people approved the step, and `by` is none of those who may: the one who wanted it does not say
+            alone that it has to happen again.
     """
     step = Step.objects.filter(pk=step_id, state=StepState.IN_DOUBT).first()
     if step is None:
         raise StepMoved(f"step {step_id} is not in doubt")
+    if step.error_code != doubt.NEEDS_PERSON:
+        raise NotNow("The step is being looked at: its tool has not said yet whether it happened.")
+    _check_person(step, by)
     found = Result(ok=True, summary="Confirmed by a person.") if happened else None
     _answer(step_id, step.attempt, found, actor=by, now=now, reason=reason)
+
+
+def _check_person(step: Step, by: Actor) -> None:
+    if step.approval_id is None:
+        return
+    request = ApprovalRequest.objects.select_related("approvers").filter(pk=step.approval_id).first()
+    if request is None or request.kind != ApprovalRequest.Kind.APPROVAL:
+        return
+    user = User.objects.filter(pk=by.id).first() if by.type == ActorType.USER else None
+    why = refusal(request, user) if user is not None else "Only people say so."
+    if why:
+        raise NotAllowed(f"People approved this step, so one of them says what became of it. {why}")
 
 
 @transaction.atomic
@@ -80,9 +101,11 @@ def _answer(
         )
     if found is not None:
         settle.succeed(job, step, found, actor=actor, now=now)
+    elif settle.stopping(job, step):
+        settle.cancel_step(step, actor=actor, now=now)
     elif quarantine.due(step):
         quarantine.set_aside(step, actor=actor, now=now)
-    elif step.attempt >= step.max_attempts:
+    elif not failures.retried(step, "lost"):
         settle.fail(step, code="lost", message="Lost in every attempt; it did not happen.", actor=actor, now=now)
     else:
         record(

@@ -53,7 +53,7 @@ def start(step_id: UUID, *, now: datetime) -> UUID | None:
         return None
     assert step.permit_id is not None
     try:
-        permits.spend(step.permit_id, digest=call_of(step).digest(), by="engine", now=now)
+        permits.spend(step.permit_id, digest=call_of(step).digest(), by="engine", now=now, subject=str(step.pk))
         with transaction.atomic():
             child = create_job(_submission(job, step), now=now, actor=proposer(job))
     except (AgentsError, ToolError) as error:

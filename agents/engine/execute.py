@@ -102,7 +102,8 @@ def claim_step(step_id: UUID, fence: int, delivery: Delivery, *, now: datetime) 
         context=step_facts(step, queue=delivery.queue, permit=str(step.permit_id), digest=call.digest()),
     )
     feed.append(job.pk, [step_entry(step)], now=now)
-    move_job(job, JobState.RUNNING, now=now)
+    if job.state != JobState.COMPENSATING:
+        move_job(job, JobState.RUNNING, now=now)
     return Claim(step=step, call=call)
 
 
@@ -112,5 +113,13 @@ def _through(claim: Claim, delivery: Delivery, *, since: float) -> None:
     assert step.permit_id is not None
     sink = feed.LogSink(step.job_id, step.pk, step.attempt)
     with leases.hold(step.pk, step.attempt, since=since) as held:
-        outcome = act(claim.call, step.permit_id, attempt=step.attempt, held=held, sink=sink, delivery=delivery)
+        outcome = act(
+            claim.call,
+            step.permit_id,
+            attempt=step.attempt,
+            held=held,
+            sink=sink,
+            delivery=delivery,
+            timeout_s=step.timeout_s,
+        )
         settle_patiently(step, outcome, held, delivery)

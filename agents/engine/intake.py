@@ -23,6 +23,7 @@ from audit.kinds import Event
 from tools import registry
 from tools.spec import Risk
 
+MAX_ATTEMPTS = int(Step._meta.get_field("max_attempts").default)
 PREPARE = "prepare"  # the step that clones the repository into the job's workspace
 DEFAULT_MAX_STEPS, DEFAULT_MAX_TOKENS = 200, 400_000
 
@@ -72,7 +73,9 @@ class NewJob:
     tenant: Tenant | None = None  # by default the parent's, or the owner's
     concurrency_key: str = ""
     on_conflict: str = keys.QUEUE  # where another job has the key
-    deadline_s: int | None = None
+    deadline_s: int | None = None  # from when it may begin
+    delay_s: int | None = None
+    starts_at: datetime | None = None
     # of a job that another one starts (`agents.engine.children`)
     parent: Job | None = None
     parent_step: Step | None = None
@@ -111,6 +114,7 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
         workflow_version=new.workflow_version,
         inputs=new.inputs,
         concurrency_key=keys.own_key(new.concurrency_key, new.parent),
+        starts_at=_starts_at(new, now),
         deadline_at=_deadline(new, now),
         max_steps=_least(
             max(new.agent.max_steps if new.agent else DEFAULT_MAX_STEPS, len(new.steps) + 1), new.max_steps
@@ -175,6 +179,7 @@ def add_steps(
                 condition=new.condition,
                 spec=new.spec,
                 retry=new.retry,
+                max_attempts=int((new.retry or {}).get("max_attempts") or MAX_ATTEMPTS),
                 timeout_s=new.timeout_s,
                 fallbacks=list(new.fallbacks),
                 compensation=new.compensation,
@@ -220,8 +225,13 @@ def _first_steps(new: NewJob) -> list[NewStep]:
 
 def _deadline(new: NewJob, now: datetime) -> datetime | None:
     """The earlier of the two, where there are two."""
-    own = now + timedelta(seconds=new.deadline_s) if new.deadline_s else None
+    begins = max(now, _starts_at(new, now) or now)
+    own = begins + timedelta(seconds=new.deadline_s) if new.deadline_s else None
     return min((one for one in (own, new.deadline_at) if one is not None), default=None)
+
+
+def _starts_at(new: NewJob, now: datetime) -> datetime | None:
+    return now + timedelta(seconds=new.delay_s) if new.delay_s else new.starts_at
 
 
 def _least(usual: int, given: int | None) -> int:

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from agents.engine import quarantine, settle
+from agents.engine import failures, quarantine, settle
 from agents.engine.advance import advance
 from agents.engine.control.edit import editors
 from agents.engine.gate import call_of, proposer, request_context, risk_of
@@ -102,7 +102,7 @@ def _failed(step_id: UUID, fence: int, error: ToolError, *, worker: str, now: da
     if step is None:
         return
     if error.transient and step.dispatches + 1 < TRIES:
-        later = now + timedelta(seconds=settle.retry_delay_s(step.dispatches + 1))
+        later = now + timedelta(seconds=failures.retry_delay_s(step.dispatches + 1))
         waiting = Step.objects.filter(pk=step_id, state=StepState.READY, attempt=fence)
         waiting.update(dispatches=step.dispatches + 1, dispatched_at=None, not_before=later)
         return

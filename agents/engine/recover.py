@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from redis.exceptions import RedisError
 
-from agents.engine import children, doubt, epoch, keys, limits, release, settle, watchdog
+from agents.engine import children, deadlines, doubt, epoch, keys, limits, release, settle, watchdog
 from agents.engine.advance import advance
 from agents.engine.transitions import ENGINE, lock_job
 from agents.models import Step
@@ -35,6 +35,8 @@ def sweep(now: datetime, *, guard: Callable[[], None] = lambda: None) -> dict[st
     parts: list[tuple[str, Callable[[datetime], int]]] = [
         ("expired_leases", expire_leases),
         ("epoch", forget_dispatches_if_the_broker_is_new),
+        ("overdue", deadlines.end_overdue),
+        ("begun", deadlines.begin_due),
         ("keys", keys.pass_on_all),
         ("called", limits.call_waiting),
         ("republished", republish),

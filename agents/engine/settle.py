@@ -1,13 +1,12 @@
 """The end of an attempt: result, audit, what comes next and its dispatch, in one transaction."""
 
-import random
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
 
-from agents.engine import doubt, quarantine, think
+from agents.engine import doubt, ending, failures, fanout, quarantine, think
 from agents.engine.advance import THINK, advance
 from agents.engine.gate import again
 from agents.engine.limits import freed
@@ -23,13 +22,18 @@ from tools.errors import PermitMismatch, ToolError, ToolRefused
 from tools.spec import Effect, Result
 
 RETRY_ERRORS = (OperationalError, InterfaceError)
-RETRY_FIRST_S, RETRY_MOST_S = 1.0, 60.0
 
 
 class Crashed(ToolError):
     """A tool raised what it does not declare: a bug."""
 
     code = "internal_error"
+
+
+class TimedOut(ToolError):
+    """The attempt was stopped since it was over its time."""
+
+    code = "timeout"
 
 
 class Lost(ToolError):
@@ -53,15 +57,20 @@ def settle(step: Step, outcome: Result | ToolError, *, worker: str, cancelled: b
         return False
     transaction.on_commit(partial(freed, held, now=now))
     step = held
-    cancelled = cancelled or step.cancel_requested or job.cancel_requested  # the worker may not have heard of it yet
+    cancelled = cancelled or stopping(job, step)  # the worker may not have heard of it yet
     if isinstance(outcome, Lost):
         lost(job, step, outcome, actor=actor, now=now)
     elif isinstance(outcome, Result):
         _ended(job, step, outcome, actor=actor, cancelled=cancelled, now=now)
     else:
         _broke(job, step, outcome, actor=actor, cancelled=cancelled, now=now)
-    advance(job, now=now)
+    advance(job, now=now, ended=None if step.tool == THINK or step.state == StepState.PENDING else [step])
     return True
+
+
+def stopping(job: Job, step: Step) -> bool:
+    """Was it cancelled? What undoes a cancelled job goes on."""
+    return step.cancel_requested or (job.cancel_requested and step.compensates_id is None)
 
 
 def result_json(result: Result) -> dict[str, Any]:
@@ -89,6 +98,8 @@ def end_attempt(step: Step, outcome: str, *, now: datetime, error: ToolError | N
 
 def succeed(job: Job, step: Step, result: Result, *, actor: Actor, now: datetime) -> None:
     """The step did what it says. A model's answer becomes the next steps."""
+    if step.parent_id is not None:
+        result = fanout.keep(step, result)
     usage = result.data.get("usage", {}) if step.tool == THINK else {}
     tokens = int(usage.get("prompt_tokens", 0)) + int(usage.get("completion_tokens", 0))
     facts = {"exit_code": result.exit_code, "tier": result.sandbox.get("tier", ""), "tokens": tokens}
@@ -102,6 +113,7 @@ def succeed(job: Job, step: Step, result: Result, *, actor: Actor, now: datetime
         payload={"summary": result.summary, "text": result.text},
         result=result_json(result),
         tokens=tokens,
+        error_class="",
         error_code="",
         error="",
     )
@@ -122,21 +134,37 @@ def lost(job: Job, step: Step, error: ToolError, *, actor: Actor, now: datetime)
     end_attempt(step, "lost", now=now, error=error)
     if actor == ENGINE:  # a worker that tells of it lives
         quarantine.count_loss(step)
-    if step.cancel_requested or job.cancel_requested:
+    if stopping(job, step):
         cancel_step(step, actor=actor, now=now, doubtful=doubtful)
     elif doubtful:
         doubt.enter(step, now=now, why=error.message, actor=actor)
     elif quarantine.due(step):
         quarantine.set_aside(step, actor=actor, now=now)
-    elif step.attempt >= step.max_attempts:
+    elif not failures.retried(step, "lost"):
         fail(step, code=error.code, message=error.message, actor=actor, now=now)
     else:
-        record(Event.STEP_REQUEUED, actor=actor, target=step_target(step), outcome="lost", context=step_facts(step))
+        record(
+            Event.STEP_REQUEUED,
+            actor=actor,
+            target=step_target(step),
+            outcome="lost",
+            context=step_facts(step, **{"class": "lost"}),
+        )
+        step.error_class = "lost"
+        Step.objects.filter(pk=step.pk).update(error_class=step.error_class)
         again(job, step, now=now)
 
 
-def fail(step: Step, *, code: str, message: str, actor: Actor, now: datetime, **changes: Any) -> None:
-    """The step ended without its effect."""
+def fail(
+    step: Step, *, code: str, message: str, actor: Actor, now: datetime, error_class: str = "", **changes: Any
+) -> None:
+    """The step ended without its effect: it goes another way where it has one, else it has failed.
+
+    error_class: as of its code by default.
+    """
+    error_class = error_class or failures.of_code(code)
+    if failures.fall_back(step, error_class=error_class, code=code, message=message, now=now, actor=actor):
+        return
     move_step(
         step,
         StepState.FAILED,
@@ -144,40 +172,54 @@ def fail(step: Step, *, code: str, message: str, actor: Actor, now: datetime, **
         event=Event.STEP_FAILED,
         actor=actor,
         outcome="failed",
-        context={"code": code},
+        context={"code": code, "class": error_class},
         payload={"error": message},
+        error_class=error_class,
         error_code=code,
         error=message[:4000],
         **changes,
     )
 
 
-def retry_delay_s(attempt: int) -> float:
-    """Exponential, with full jitter on the upper half: 1, 2, 4 … at most 60 seconds."""
-    most = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** max(attempt - 1, 0))
-    return most * random.uniform(0.5, 1.0)
-
-
 def _ended(job: Job, step: Step, result: Result, *, actor: Actor, cancelled: bool, now: datetime) -> None:
     if result.ok:
         succeed(job, step, result, actor=actor, now=now)
-    elif cancelled:
+        return
+    if step.parent_id is not None:
+        result = fanout.keep(step, result)
+    if cancelled:
         cancel_step(step, actor=actor, now=now, result=result_json(result))
-    else:
-        fail(
-            step,
-            code=str(result.data.get("error_code") or "not_ok"),
-            message=result.summary,
-            actor=actor,
-            now=now,
-            result=result_json(result),
-        )
-        end_attempt(step, "failed", now=now)
+        return
+    error = Failed(result.summary)
+    error.code = failures.code_of(result)
+    error_class = failures.of(result)
+    if step.effect != Effect.ONCE and failures.retried(step, error_class, declared=False):
+        _retry(job, step, error, error_class, actor=actor, now=now)
+        return
+    end_attempt(step, "failed", now=now, error=error)
+    fail(
+        step,
+        code=error.code,
+        message=result.summary,
+        error_class=error_class,
+        actor=actor,
+        now=now,
+        result=result_json(result),
+    )
+
+
+class Failed(ToolError):
+    """The tool ran to its end and says that it failed."""
+
+    code = "not_ok"
 
 
 def _broke(job: Job, step: Step, error: ToolError, *, actor: Actor, cancelled: bool, now: datetime) -> None:
-    began = not (error.transient and step.permit_id and permits.withdraw(step.permit_id))
-    doubtful = began and error.transient and step.effect == Effect.ONCE
+    error_class = failures.of(error)
+    unsure = error.transient or isinstance(error, TimedOut)  # it may have had its effect
+    again_perhaps = error.transient or failures.retried(step, error_class)
+    began = not ((unsure or again_perhaps) and step.permit_id and permits.withdraw(step.permit_id))
+    doubtful = began and unsure and step.effect == Effect.ONCE
     if cancelled:
         cancel_step(step, actor=actor, now=now, doubtful=doubtful)
     elif isinstance(error, PermitMismatch) and step.approval_id is not None and step.attempt < step.max_attempts:
@@ -185,41 +227,52 @@ def _broke(job: Job, step: Step, error: ToolError, *, actor: Actor, cancelled: b
     elif doubtful:
         end_attempt(step, "lost", now=now, error=error)
         doubt.enter(step, now=now, why=error.message, actor=actor)
-    elif error.transient and step.attempt < step.max_attempts:
-        _retry(job, step, error, actor=actor, now=now)
-    elif isinstance(error, ToolRefused):
-        end_attempt(step, "failed", now=now, error=error)
-        move_step(
-            step,
-            StepState.REFUSED,
-            now=now,
-            event=Event.STEP_REFUSED,
-            actor=actor,
-            outcome="refused",
-            context={"code": error.code},
-            payload={"error": error.message},
-            error_code=error.code,
-            error=error.message[:4000],
-        )
+    elif failures.retried(step, error_class) and not (began and step.effect == Effect.ONCE):
+        _retry(job, step, error, error_class, actor=actor, now=now)
     else:
-        fail(step, code=error.code, message=error.message, actor=actor, now=now)
         end_attempt(step, "failed", now=now, error=error)
+        if isinstance(error, ToolRefused):
+            _refuse(step, error, error_class, actor=actor, now=now)
+        else:
+            fail(step, code=error.code, message=error.message, error_class=error_class, actor=actor, now=now)
 
 
-def _retry(job: Job, step: Step, error: ToolError, *, actor: Actor, now: datetime) -> None:
-    told = error.details.get("retry_after_s")
-    delay_s = max(retry_delay_s(step.attempt), min(float(told), 600.0) if isinstance(told, int | float) else 0.0)
+def _refuse(step: Step, error: ToolError, error_class: str, *, actor: Actor, now: datetime) -> None:
+    if failures.fall_back(step, error_class=error_class, code=error.code, message=error.message, now=now, actor=actor):
+        return
+    move_step(
+        step,
+        StepState.REFUSED,
+        now=now,
+        event=Event.STEP_REFUSED,
+        actor=actor,
+        outcome="refused",
+        context={"code": error.code, "class": error_class},
+        payload={"error": error.message},
+        error_class=error_class,
+        error_code=error.code,
+        error=error.message[:4000],
+    )
+
+
+def _retry(job: Job, step: Step, error: ToolError, error_class: str, *, actor: Actor, now: datetime) -> None:
+    delay_s = failures.delay_s(step, error.details.get("retry_after_s"))
     end_attempt(step, "requeued", now=now, error=error)
     record(
         Event.STEP_REQUEUED,
         actor=actor,
         target=step_target(step),
         outcome="retry",
-        context=step_facts(step, code=error.code, delay_ms=int(delay_s * 1000)),
+        context=step_facts(step, code=error.code, **{"class": error_class}, delay_ms=int(delay_s * 1000)),
     )
-    step.error_code, step.error = error.code, error.message[:4000]
-    Step.objects.filter(pk=step.pk).update(error_code=step.error_code, error=step.error)
+    _keep_error(step, error_class, error.code, error.message)
     again(job, step, now=now, not_before=now + timedelta(seconds=delay_s))
+
+
+def _keep_error(step: Step, error_class: str, code: str, message: str) -> None:
+    """Why the attempt before failed stays on the row while it waits for the next one."""
+    step.error_class, step.error_code, step.error = error_class, code, message[:4000]
+    Step.objects.filter(pk=step.pk).update(error_class=error_class, error_code=code, error=step.error)
 
 
 def _ask_anew(job: Job, step: Step, error: PermitMismatch, *, now: datetime) -> None:
@@ -248,7 +301,7 @@ def cancel_step(step: Step, *, actor: Actor, now: datetime, doubtful: bool = Fal
         event=Event.STEP_CANCELLED,
         actor=actor,
         outcome="in_doubt" if doubtful else "cancelled",
-        error_code="cancelled",
+        error_code="deadline" if ending.overdue(step.job) else "cancelled",
         error="Cancelled while it ran; it may have happened." if doubtful else "Cancelled while it ran.",
         **changes,
     )

@@ -331,6 +331,10 @@ def test_a_doubt_is_resolved_by_api_once(test_tools, client):
     expire_leases(timezone.now() + timedelta(seconds=60))
     client.force_login(owner)
     url = f"/api/v1/jobs/{job.pk}/steps/a/resolve"
+    early = client.post(url, {"happened": True}, content_type="application/json")
+    assert (early.status_code, early.json()["code"]) == (409, "not_now")  # its probe has not answered yet
+    test_tools.STATE["probe"] = "unsure"
+    answers.probe(one.pk, 1, worker="test@here")
     answer = client.post(url, {"happened": True}, content_type="application/json")
     assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
     again = client.post(url, {"happened": False}, content_type="application/json")
