@@ -13,7 +13,7 @@ from agents.errors import InvalidInput
 
 Model = TypeVar("Model", bound=BaseModel)
 
-MAX_STEPS = 200
+MAX_STEPS = 1000
 MAX_NEEDS = 200
 MAX_LABELS = 32
 MAX_DEPTH = 32
@@ -37,6 +37,35 @@ _MESSAGES = {
 }
 
 
+ErrorClass = Literal["transient", "rate_limit", "bad_input", "denied", "timeout", "resource", "bug", "lost"]
+Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+
+
+class RetryRule(BaseModel):
+    """Which failures of a step run again, how often and after how long: delay_s, then each time `backoff` as long, at
+    most max_delay_s, jittered. Waiting is a row: no worker waits with it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    max_attempts: Annotated[int, Field(ge=1, le=100, description="In all, the first one included.")] = 3
+    delay_s: Seconds = 1.0
+    backoff: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 2.0
+    max_delay_s: Seconds = 60.0
+    on: Annotated[
+        list[ErrorClass],
+        Field(min_length=1, max_length=8, description="Classes of errors; transient, rate_limit, lost, resource."),
+    ] = ["transient", "rate_limit", "lost", "resource"]
+
+
+class OtherCall(BaseModel):
+    """A tool and its arguments, which may hold `${{ CEL }}`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    tool: Annotated[str, Field(max_length=120, description="A name from GET /api/v1/tools.")]
+    arguments: Annotated[dict[str, Any], Field(description="As the tool's schema says.")] = {}
+
+
 class StepInput(BaseModel):
     """One step of an inline plan. Steps without `needs` start at once; the others when all they need has succeeded."""
 
@@ -46,6 +75,14 @@ class StepInput(BaseModel):
     tool: Annotated[str, Field(max_length=120, description="A name from GET /api/v1/tools.")]
     arguments: Annotated[dict[str, Any], Field(description="As the tool's schema says.")] = {}
     needs: Annotated[list[str], Field(max_length=MAX_NEEDS, description="Keys of steps that come first.")] = []
+    needs_success: Annotated[bool, Field(description="false: runs when what it needs has ended, however.")] = True
+    when: Annotated[str, Field(max_length=2000, description="CEL over steps, inputs and job; false skips it.")] = ""
+    retry: Annotated[RetryRule | None, Field(description="Three attempts by default.")] = None
+    timeout_s: Annotated[int | None, Field(ge=1, le=86_400, description="Wall clock of one attempt.")] = None
+    fallbacks: Annotated[list[OtherCall], Field(max_length=8, description="Tried in order where it fails.")] = []
+    compensation: Annotated[
+        OtherCall | None, Field(description="Undoes the step where it succeeded and the job fails or is cancelled.")
+    ] = None
     reason: Annotated[str, Field(max_length=2000, description="Shown to approvers.")] = ""
 
 
@@ -66,6 +103,13 @@ class JobInput(BaseModel):
     repository: Annotated[str | None, Field(max_length=80, description="By name.")] = None
     priority: Annotated[Priority | None, Field(description="5, or what the workflow says, by default.")] = None
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS)] = {}
+    deadline_s: Annotated[
+        int | None, Field(ge=1, le=31_536_000, description="Wall clock of the whole job, from when it may begin.")
+    ] = None
+    delay_s: Annotated[int | None, Field(ge=1, le=31_536_000, description="Begins that many seconds from now.")] = None
+    starts_at: Annotated[
+        str | None, Field(max_length=40, description="Begins then: RFC 3339 with an offset, such as …T09:00:00Z.")
+    ] = None
     tenant: Annotated[str | None, Field(max_length=80, description="Yours, by name; needed by who has several.")] = None
     concurrency_key: Annotated[
         str | None,

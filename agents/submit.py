@@ -5,17 +5,18 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
-from agents.engine import keys
-from agents.engine.intake import NewJob, NewStep, create_job
+from agents.engine import expressions, keys
+from agents.engine.expressions import InvalidExpression, templated
+from agents.engine.intake import PREPARE, NewJob, NewStep, create_job
 from agents.errors import IdempotencyConflict, InvalidInput, InvalidPlan, UnknownAgent, UnknownRepository
 from agents.models import Agent, Job, Repository
-from agents.payload import MAX_ARGUMENTS_BYTES, JobInput, StepInput, parse
+from agents.payload import MAX_ARGUMENTS_BYTES, JobInput, OtherCall, StepInput, parse
 from agents.selectors import usable_agents, visible_repositories
 from agents.tenants import tenant_for
 from agents.workflows.compile import find as find_workflow
@@ -87,7 +88,9 @@ def new_job(payload: Mapping[str, Any], *, user: User, idempotency_key: str = ""
 
 def _job(given: JobInput, user: User, idempotency_key: str, digest: str) -> NewJob:
     if given.workflow is not None:
-        return _workflow_job(given, given.workflow, user, idempotency_key, digest)
+        compiled = _workflow_job(given, given.workflow, user, idempotency_key, digest)
+        own = given.deadline_s or compiled.deadline_s
+        return replace(compiled, deadline_s=own, delay_s=given.delay_s, starts_at=_starts_at(given))
     kind = Job.Kind.PLAN if given.steps is not None else Job.Kind.GOAL
     return NewJob(
         owner=user,
@@ -98,6 +101,9 @@ def _job(given: JobInput, user: User, idempotency_key: str, digest: str) -> NewJ
         priority=DEFAULT_PRIORITY if given.priority is None else given.priority,
         labels=dict(given.labels),
         steps=plan(given.steps or ()),
+        deadline_s=given.deadline_s,
+        delay_s=given.delay_s,
+        starts_at=_starts_at(given),
         idempotency_key=idempotency_key,
         request_sha256=digest,
     )
@@ -118,6 +124,20 @@ def _workflow_job(given: JobInput, name: str, user: User, idempotency_key: str, 
     )
 
 
+def _starts_at(given: JobInput) -> datetime | None:
+    if given.starts_at is None:
+        return None
+    if given.delay_s is not None:
+        raise InvalidInput("Give delay_s or starts_at, not both.", field="starts_at")
+    try:
+        found = datetime.fromisoformat(given.starts_at)
+    except ValueError:
+        raise InvalidInput("Must be a time such as 2030-01-31T09:00:00Z.", field="starts_at") from None
+    if found.utcoffset() is None:
+        raise InvalidInput("Must say its offset from UTC, such as Z or +02:00.", field="starts_at")
+    return found.astimezone(UTC)
+
+
 def request_sha256(payload: object) -> str:
     """SHA-256, hex, of the payload, whatever the order of its fields."""
     text = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
@@ -132,13 +152,17 @@ def plan(steps: Sequence[StepInput]) -> list[NewStep]:
     """
     problems: list[tuple[str, str]] = []
     keys = [step.key for step in steps]
+    known: set[str] = set()
+    every = set(keys)
     for index, step in enumerate(steps):
         here = f"steps[{index}]"
-        if step.key in keys[:index]:
+        if step.key in known:
             problems.append((f"{here}.key", f"The key {step.key!r} is used twice."))
+        known.add(step.key)
         problems += _call_problems(step, here)
+        problems += _rule_problems(step, here, every)
         for position, need in enumerate(step.needs):
-            if need not in keys:
+            if need not in every:
                 problems.append((f"{here}.needs[{position}]", f"There is no step {need!r} in this plan."))
     if not problems:
         cycle = find_cycle({step.key: step.needs for step in steps})
@@ -152,9 +176,16 @@ def plan(steps: Sequence[StepInput]) -> list[NewStep]:
         NewStep(
             key=step.key,
             tool=step.tool,
-            arguments=step.arguments,
+            arguments={} if templated(step.arguments) else step.arguments,
+            template=step.arguments if templated(step.arguments) else None,
             needs=tuple(dict.fromkeys(step.needs)),
+            needs_success=step.needs_success,
             reason=step.reason,
+            condition=step.when,
+            retry=step.retry.model_dump() if step.retry else None,
+            timeout_s=step.timeout_s,
+            fallbacks=[one.model_dump() for one in step.fallbacks],
+            compensation=step.compensation.model_dump() if step.compensation else None,
         )
         for step in steps
     ]
@@ -183,7 +214,39 @@ def find_cycle(needs: Mapping[str, Iterable[str]]) -> list[str]:
     return []
 
 
-def _call_problems(step: StepInput, here: str) -> list[tuple[str, str]]:
+def _rule_problems(step: StepInput, here: str, keys: set[str]) -> list[tuple[str, str]]:
+    """What is wrong with expressions, alternatives and what undoes the step."""
+    problems: list[tuple[str, str]] = []
+    others = [(one, f"{here}.fallbacks[{place}]") for place, one in enumerate(step.fallbacks)]
+    if step.compensation is not None:
+        others.append((step.compensation, f"{here}.compensation"))
+    for one, where in others:
+        problems += _call_problems(one, where)
+        if one.tool in _job_tools():
+            problems.append((f"{where}.tool", f"{one.tool} starts a job, which cannot stand in for a call."))
+    texts = [(step.arguments, f"{here}.arguments"), *((one.arguments, f"{where}.arguments") for one, where in others)]
+    try:
+        named = expressions.check(step.when) if step.when.strip() else frozenset()
+        problems += _unknown(named, keys, f"{here}.when")
+    except InvalidExpression as error:
+        problems.append((f"{here}.when", error.message))
+    for value, where in texts:
+        try:
+            problems += _unknown(expressions.check_template(value, path=where), keys, where)
+        except InvalidExpression as error:
+            problems.append((error.field, error.message))
+    return problems
+
+
+def _unknown(named: Iterable[str], keys: set[str], where: str) -> list[tuple[str, str]]:
+    return [(where, f"There is no step {key!r} in this plan.") for key in sorted(named) if key not in {*keys, PREPARE}]
+
+
+def _job_tools() -> set[str]:
+    return {tool.name for tool in registry.every() if tool.starts_job}
+
+
+def _call_problems(step: StepInput | OtherCall, here: str) -> list[tuple[str, str]]:
     try:
         tool = registry.get(step.tool)
     except UnknownTool as error:
@@ -192,6 +255,8 @@ def _call_problems(step: StepInput, here: str) -> list[tuple[str, str]]:
         return [(f"{here}.tool", f"{step.tool} is the engine's own tool: a plan cannot name it.")]
     if len(canonical_json(step.arguments)) > MAX_ARGUMENTS_BYTES:
         return [(f"{here}.arguments", f"Must be at most {MAX_ARGUMENTS_BYTES // 1024} KiB.")]
+    if templated(step.arguments):
+        return []  # the schema is asked when they are known
     try:
         registry.validate(tool, step.arguments)
     except InvalidArguments as error:
