@@ -10,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.reverse import reverse
 
 from agents.engine import keys
+from agents.engine.failures import outlook
 from agents.models import Agent, ApiToken, Attempt, FeedEntry, Job, Repository, Step
 from agents.states import JobState, StepState
 from tools.spec import Effect, Risk, Tool
@@ -40,6 +41,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
             "goal",
             "state",
             "outcome",
+            "outputs",
             "cancel_requested",
             "forked_from",
             "agent",
@@ -53,6 +55,8 @@ class JobSerializer(serializers.ModelSerializer[Job]):
             "max_tokens",
             "tokens_used",
             "created_at",
+            "starts_at",
+            "deadline_at",
             "started_at",
             "finished_at",
         ]
@@ -100,6 +104,10 @@ class StepSerializer(serializers.ModelSerializer[Step]):
     state = serializers.ChoiceField(choices=StepState.choices, read_only=True)
     effect = serializers.ChoiceField(choices=EFFECTS, read_only=True)
     risk = serializers.ChoiceField(choices=RISKS, read_only=True)
+    compensates = serializers.SlugRelatedField(  # type: ignore[var-annotated]
+        slug_field="key", read_only=True, help_text="the key of the step that this one undoes"
+    )
+    next = serializers.SerializerMethodField(help_text="what follows from a failure, in words")
 
     class Meta:
         model = Step
@@ -120,6 +128,12 @@ class StepSerializer(serializers.ModelSerializer[Step]):
             "not_before",
             "waits_for",
             "approval_id",
+            "not_before",
+            "condition",
+            "fallback_used",
+            "compensates",
+            "error_class",
+            "next",
             "error_code",
             "error",
             "created_at",
@@ -128,6 +142,9 @@ class StepSerializer(serializers.ModelSerializer[Step]):
             "finished_at",
         ]
         read_only_fields = fields
+
+    def get_next(self, step: Step) -> str:
+        return outlook(step)
 
     def get_url(self, step: Step) -> str:
         kwargs = {"job_id": step.job_id, "key": step.key}
@@ -173,7 +190,19 @@ class StepDetailSerializer(StepSerializer):
     attempts = AttemptSerializer(many=True, read_only=True)
 
     class Meta(StepSerializer.Meta):
-        fields = [*StepSerializer.Meta.fields, "schema_version", "arguments", "decision", "result", "attempts"]
+        fields = [
+            *StepSerializer.Meta.fields,
+            "schema_version",
+            "arguments",
+            "template",
+            "retry",
+            "timeout_s",
+            "fallbacks",
+            "compensation",
+            "decision",
+            "result",
+            "attempts",
+        ]
         read_only_fields = fields
 
 

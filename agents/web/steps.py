@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from agents.engine.failures import outlook
 from agents.models import Attempt, Job, LlmCall, Step
 from agents.states import STEP_DONE, StepState
 from agents.web.labels import STEP_LABELS, STEP_SHORT, command, describe, step_badge
@@ -193,6 +194,7 @@ class Panel:
     exit_code: int | None
     sandbox: str
     error: str
+    outlook: str
     model: ModelCall | None
     waited: str
     took: str
@@ -230,6 +232,7 @@ def panel_of(step: Step, work: Work, now: datetime) -> Panel:
         exit_code=exit_code if isinstance(exit_code, int) else None,
         sandbox=" · ".join(f"{name}: {readable(str(value))}" for name, value in sandbox.items() if value),
         error=readable(step.error),
+        outlook=readable(outlook(step)),
         model=_model_call(step, result) if step.tool == THINK else None,
         waited=between(step.ready_at, step.started_at),
         took=between(step.started_at, step.finished_at),
