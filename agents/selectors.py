@@ -9,10 +9,12 @@ from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Q, QuerySet
+from guardian.models import GroupObjectPermission, UserObjectPermission
 from guardian.shortcuts import get_objects_for_user
 
 from agents.errors import NotAllowed, NotVisible
 from agents.models import Agent, Job, Repository, Step
+from approvals.selectors import visible as visible_requests
 
 
 def visible_jobs(user: User | AnonymousUser) -> QuerySet[Job]:
@@ -22,8 +24,18 @@ def visible_jobs(user: User | AnonymousUser) -> QuerySet[Job]:
         return jobs.none()
     if user.is_superuser:
         return jobs
-    shared: QuerySet[Job] = get_objects_for_user(user, "agents.view_job").order_by()
-    return jobs.filter(Q(owner=user) | Q(pk__in=shared.values("pk")))
+    if user.has_perm("agents.view_job"):  # all of them
+        return jobs
+    return jobs.filter(Q(owner=user) | Q(pk__in=_shared_jobs(user)))
+
+
+def _shared_jobs(user: User) -> list[UUID]:
+    """Those that were shared with the user or their groups. By guardian's rows alone, which are few: guardian's own
+    query reads all jobs where there are a million."""
+    which = {"permission__codename": "view_job", "permission__content_type__app_label": "agents"}
+    by_user = UserObjectPermission.objects.filter(user=user, **which).values_list("object_pk")
+    by_group = GroupObjectPermission.objects.filter(group__user=user, **which).values_list("object_pk")
+    return [UUID(pk) for (pk,) in by_user.union(by_group)]
 
 
 def visible_repositories(user: User | AnonymousUser) -> QuerySet[Repository]:
@@ -52,6 +64,21 @@ def visible_step(user: User | AnonymousUser, job_id: UUID | str, key: str) -> St
     if step is None:
         raise NotVisible("This job has no such step.")
     return step
+
+
+def settleable_step(user: User | AnonymousUser, job_id: UUID | str, key: str) -> Step:
+    """A step about which the user may say whether it happened: of a job that they may change, or one that people
+    approved and whose request they may see. Who of them may say so is checked where they do.
+
+    Raises:
+        NotVisible, NotAllowed
+    """
+    approved = visible_requests(user).filter(kind="approval", parent_id=str(job_id)).values("pk")
+    step = None if "\x00" in key else Step.objects.filter(job_id=job_id, key=key, approval_id__in=approved).first()
+    if step is not None:
+        return step
+    changeable_job(user, job_id)
+    return visible_step(user, job_id, key)
 
 
 def may_change(user: User | AnonymousUser, job: Job) -> bool:

@@ -16,7 +16,7 @@ from agents.engine.answers import by_person
 from agents.engine.control.edit import edit_step
 from agents.models import Step
 from agents.payload import EditInput, ResolveInput, parse
-from agents.selectors import changeable_job, visible_job, visible_step
+from agents.selectors import changeable_job, settleable_step, visible_job, visible_step
 from audit.actor import Actor
 from audit.api.pagination import BySeq
 
@@ -71,16 +71,19 @@ class StepResolve(View):
         operation_id="resolve_step",
         tags=["steps"],
         request=ResolveInput,
-        responses={200: StepDetailSerializer, 409: OpenApiResponse(description="The step is not in doubt.")},
+        responses={
+            200: StepDetailSerializer,
+            409: OpenApiResponse(description="The step is not in doubt, or its probe has not answered yet."),
+        },
     )
     def post(self, request: Request, job_id: UUID, key: str) -> Response:
         """Says whether a step in doubt happened: its worker was lost, and its tool's probe could not tell."""
         found = parse(ResolveInput, body(request))
-        changeable_job(request.user, job_id)
-        step = visible_step(request.user, job_id, key)
+        step = settleable_step(request.user, job_id, key)
         who = Actor.user(request.user.pk)
         by_person(step.pk, happened=found.happened, by=who, now=timezone.now(), reason=found.reason.strip())
-        return Response(self.get_serializer(visible_step(request.user, job_id, key)).data)
+        step.refresh_from_db()
+        return Response(self.get_serializer(step).data)
 
 
 class EventList(View):
