@@ -16,6 +16,7 @@ from django.utils import timezone
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from agents import archive
 from agents.models import FeedEntry
 
 log = logging.getLogger(__name__)
@@ -61,8 +62,21 @@ def append(job_id: UUID, entries: Sequence[Entry], *, now: datetime) -> None:
 
 
 def entries(job_id: UUID, *, after: int = 0, limit: int = 500) -> list[FeedEntry]:
-    """The entries with `seq > after`, in order."""
-    return list(FeedEntry.objects.filter(job_id=job_id, seq__gt=after).order_by("seq")[:limit])
+    """The entries with `seq > after`, in order, those in the archive too."""
+    found = list(FeedEntry.objects.filter(job_id=job_id, seq__gt=after).order_by("seq")[:limit])
+    if found and found[0].seq == after + 1:  # numbers have no gaps: the archive holds none of these
+        return found
+    older = archive.read(job_id, after=after, limit=limit)
+    return [*older, *(one for one in found if not older or one.seq > older[-1].seq)][:limit]
+
+
+def tail(job_id: UUID, *, limit: int) -> list[FeedEntry]:
+    """The newest entries, in order, those in the archive too."""
+    found = list(FeedEntry.objects.filter(job_id=job_id).order_by("-seq")[:limit])[::-1]
+    if len(found) == limit or (found and found[0].seq == 1):
+        return found
+    end = found[0].seq - 1 if found else archive.last_seq(job_id)
+    return [*archive.read(job_id, after=max(0, end - limit + len(found)), limit=limit - len(found)), *found]
 
 
 def channel(job_id: UUID | str) -> str:

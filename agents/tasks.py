@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ from celery.signals import task_postrun, task_prerun, worker_init, worker_ready,
 from django.conf import settings
 from django.utils import timezone
 
+from agents import archive
 from agents.draining import Draining
 from agents.engine import answers, children, dispatch, watchdog
 from agents.engine.dispatch import PROBE, RUN
@@ -27,6 +29,8 @@ from tools.sandbox.harden import protect_process
 log = logging.getLogger(__name__)
 
 WORKSPACE_KEPT_DAYS = 7
+WORKSPACES_ASKED = 500  # in one query
+ARCHIVE_FOR_S = 600.0
 
 draining = Draining(leases, activity)
 
@@ -78,10 +82,30 @@ def deliver_webhooks(endpoint_id: str) -> None:
 
 @shared_task(name="agents.clean_workspaces", ignore_result=True)
 def clean_workspaces() -> None:
-    """Removes the workspaces of jobs that ended a week ago."""
+    """Removes the workspaces of jobs that ended a week ago. Asks about the folders that are there, however many jobs
+    there ever were."""
     limit = timezone.now() - timedelta(days=WORKSPACE_KEPT_DAYS)
-    for job_id in Job.objects.filter(state__in=JOB_DONE, finished_at__lt=limit).values_list("pk", flat=True):
-        workspaces.remove(str(job_id))
+    names = workspaces.there()
+    for first in range(0, len(names), WORKSPACES_ASKED):
+        some = names[first : first + WORKSPACES_ASKED]
+        over = Job.objects.filter(pk__in=some, state__in=JOB_DONE, finished_at__lt=limit)
+        for job_id in over.values_list("pk", flat=True):
+            workspaces.remove(str(job_id))
+
+
+@shared_task(name="agents.archive_logs", ignore_result=True)
+def archive_logs() -> None:
+    """Moves the feeds of jobs that ended `ARCHIVE_AFTER_DAYS` ago into the archive; a night does as much as it can."""
+    if not settings.ARCHIVE_AFTER_DAYS:
+        return
+    now, until = timezone.now(), time.monotonic() + ARCHIVE_FOR_S
+    before = now - timedelta(days=settings.ARCHIVE_AFTER_DAYS)
+    try:
+        done = archive.archive(before, now=now, stop=lambda: draining.begun() or time.monotonic() > until)
+    except archive.ArchiveBusy:
+        return
+    if done.jobs or done.left:
+        log.info("archive.done", extra={"jobs": done.jobs, "entries": done.entries, "left": done.left})
 
 
 @shared_task(name=watchdog.TASK, bind=True, ignore_result=True)

@@ -46,6 +46,10 @@ MEANINGS: dict[str, dict[str, str]] = {
         "BROKER_URL": "The broker of the steps' messages where it is not REDIS_URL: `amqp://user:password@host:5672//` for RabbitMQ.",
         "COUNTERSIGN_DATA_DIR": "Keys, the broker's copies of repositories, checkpoints. `bin/up` may choose another "
         "folder for root, and says so.",
+        "COUNTERSIGN_ARCHIVE_DIR": "The logs of old jobs, a compressed file a day. Where several hosts serve pages, a "
+        "folder that all of them share.",
+        "ARCHIVE_AFTER_DAYS": "Days after its end until a job's log moves into the archive, by night; 0: never by "
+        "itself.",
         "COUNTERSIGN_WORKSPACE_DIR": "A folder a job. The sandbox's user must be able to reach it.",
     },
     "The model": {

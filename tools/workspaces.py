@@ -68,6 +68,21 @@ def remove(workspace_id: str) -> None:
         shutil.rmtree(root, onerror=_open_up)
 
 
+def there() -> list[UUID]:
+    """The ids of the workspaces that are there, whatever has become of their jobs."""
+    folder, found = Path(settings.WORKSPACE_DIR), []
+    if not folder.is_dir():
+        return found
+    for entry in os.scandir(folder):
+        try:
+            name = UUID(entry.name)
+        except ValueError:
+            continue
+        if str(name) == entry.name and entry.is_dir(follow_symlinks=False):
+            found.append(name)
+    return found
+
+
 def _workspace(workspace_id: str) -> Workspace:
     try:
         if str(UUID(workspace_id)) != workspace_id:

@@ -147,21 +147,23 @@ def _scripted(job: Job) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """The end of the log. earlier: entries before it that are not shown; last_seq: where the stream goes on."""
+    """The end of the log. earlier: entries before it that are not shown; last_seq: where the stream goes on;
+    archived: is it read from a file."""
 
     blocks: list[Block]
     earlier: int
     last_seq: int
+    archived: bool = False
 
 
 def log_tail(job: Job) -> Log:
-    newest = list(FeedEntry.objects.filter(job=job).order_by("-seq")[:LOG_ENTRIES])
-    entries = newest[::-1]
+    entries = feed.tail(job.pk, limit=LOG_ENTRIES)
     names = step_names({entry.step_id for entry in entries if entry.step_id is not None})
     return Log(
         blocks=blocks(line(entry, names) for entry in entries),
         earlier=entries[0].seq - 1 if entries else 0,
         last_seq=entries[-1].seq if entries else 0,
+        archived=job.log_archived_at is not None,
     )
 
 

@@ -11,6 +11,9 @@ VERSION = "0.1.0"
 DATA_DIR = Path(env.text("COUNTERSIGN_DATA_DIR", str(BASE_DIR / ".data"))).resolve()
 # One folder a job. Must be reachable by the user that the sandbox drops to (see `tools.sandbox`).
 WORKSPACE_DIR = Path(env.text("COUNTERSIGN_WORKSPACE_DIR", str(DATA_DIR / "workspaces"))).resolve()
+# Old jobs' feeds, out of the database (see `agents.archive`). Where several hosts serve pages, a folder that all share.
+ARCHIVE_DIR = Path(env.text("COUNTERSIGN_ARCHIVE_DIR", str(DATA_DIR / "archive"))).resolve()
+ARCHIVE_AFTER_DAYS = env.integer("ARCHIVE_AFTER_DAYS", 90)
 # The address that people's browsers use; links in mails start with it.
 PUBLIC_URL = env.text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
 SITE_NAME = "Countersign"
