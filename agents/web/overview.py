@@ -1,6 +1,7 @@
 """What the dashboard shows, read once."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,7 +10,8 @@ from typing import Any
 import redis
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import Aggregate, Count, DurationField, F, Min, Q, QuerySet, Sum
+from django.db.models import Aggregate, Count, DurationField, F, Min, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 
 from agents import feed, workers
 from agents.models import Job, Step, WorkerProcess
@@ -151,9 +153,12 @@ def overview(user: User, now: datetime) -> Overview:
 
 
 def with_progress(jobs: QuerySet[Job]) -> QuerySet[Job]:
-    """Jobs with `steps_total` and `steps_done`."""
+    """Jobs with `steps_total` and `steps_done`, counted for those alone that a page takes of them."""
+    steps = Step.objects.filter(job=OuterRef("pk")).order_by().values("job")
+    done = steps.filter(state__in=list(STEP_DONE))
     return jobs.annotate(
-        steps_total=Count("steps"), steps_done=Count("steps", filter=Q(steps__state__in=list(STEP_DONE)))
+        steps_total=Coalesce(Subquery(steps.annotate(number=Count("pk")).values("number")), 0),
+        steps_done=Coalesce(Subquery(done.annotate(number=Count("pk")).values("number")), 0),
     )
 
 
@@ -206,26 +211,25 @@ def queue_depths() -> dict[str, int | None]:
 
 def queue_lines(depths: dict[str, int | None], processes: Sequence[WorkerLine], now: datetime) -> list[QueueLine]:
     """The queues in the order of the settings."""
-    found: dict[str, Any] = {
-        row["queue"]: row
-        for row in Step.objects.filter(state__in=[StepState.QUEUED, StepState.READY, StepState.RUNNING])
-        .values("queue")
-        .annotate(
-            queued=Count("pk", filter=~Q(state=StepState.RUNNING)),
-            running=Count("pk", filter=Q(state=StepState.RUNNING)),
-            oldest=Min("ready_at", filter=~Q(state=StepState.RUNNING) & (Q(not_before=None) | Q(not_before__lte=now))),
-        )
-    }
+    # two queries, since each has its index
+    due = Q(not_before=None) | Q(not_before__lte=now)
+    waiting = Step.objects.filter(state__in=[StepState.QUEUED, StepState.READY]).order_by().values("queue")
+    running = Step.objects.filter(state=StepState.RUNNING).order_by().values("queue")
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for row in waiting.annotate(queued=Count("pk"), oldest=Min("ready_at", filter=due)):
+        found[row["queue"]].update(row)
+    for row in running.annotate(running=Count("pk")):
+        found[row["queue"]].update(row)
     lines = []
     for name in settings.QUEUES:
-        row: dict[str, Any] = found.get(name, {})
-        oldest = row.get("oldest")
+        of_it = found.get(name, {})
+        oldest = of_it.get("oldest")
         lines.append(
             QueueLine(
                 name=name,
                 depth=depths.get(name),
-                queued=row.get("queued", 0),
-                running=row.get("running", 0),
+                queued=of_it.get("queued", 0),
+                running=of_it.get("running", 0),
                 workers=sum(one.state == "healthy" and name in one.worker.queues for one in processes),
                 oldest=duration(now - oldest) if oldest else "",
                 late=bool(oldest and now - oldest > STUCK_AFTER),
