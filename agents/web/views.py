@@ -177,8 +177,6 @@ def settle(request: HttpRequest, job_id: UUID, key: str) -> HttpResponse:
         messages.info(request, "Somebody else has answered already.")
     except (NotAllowed, NotNow) as error:
         messages.warning(request, error.message)
-    except (NotAllowed, NotNow) as error:
-        messages.warning(request, error.message)
     return redirect(seen)
 
 
