@@ -8,8 +8,10 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 
+from agents import feed
 from agents.engine.control.edit import EDITABLE, why_not
-from agents.models import FeedEntry, Job, LlmCall
+from agents.engine.doubt import NEEDS_PERSON
+from agents.models import Job, LlmCall
 from agents.selectors import may_change
 from agents.states import STEP_DONE, JobState, StepState
 from agents.web import curl
@@ -109,7 +111,10 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         may_retry=allowed and job.state in _RETRIABLE and job.parent_id is None,
         may_fork=step is not None and step.parent_id is None and step.compensates_id is None and job.parent_id is None,
         may_edit=allowed and step is not None and step.state in EDITABLE and not why_not(job, step),
-        may_settle=allowed and step is not None and step.state == StepState.IN_DOUBT,
+        may_settle=allowed
+        and step is not None
+        and step.state == StepState.IN_DOUBT
+        and step.error_code == NEEDS_PERSON,
     )
 
 
