@@ -142,10 +142,10 @@ def test_a_step_reads_only_what_has_ended():
     [problem] = check(source).problems
     assert (problem.line, problem.column) == (4, 36)
     assert "add it to needs" in problem.message
-    assert not check(source.replace("steps.a.ok", "'steps.a' == ''")).problems
+    assert not check(source.replace("steps.a.ok", "\"'steps.a.x' == ''\"")).problems
     far = (
         source.replace("when: steps.a.ok", "needs: [a]")
-        + "- {key: c, tool: git.status, needs: [b], when: steps['a'].ok}\n"
+        + "- {key: c, tool: git.status, needs: [b], when: \"steps['a'].ok\"}\n"
     )
     assert not check(far).problems
 
