@@ -345,3 +345,32 @@ def test_the_steps_of_a_long_plan_are_not_read_again_with_each_that_ends(test_to
         Step.__init__ = init
     assert len(rows) < 20
     assert get(job, "s6").state == StepState.QUEUED
+
+
+def test_an_approver_settles_by_api_what_the_owner_may_not(test_tools, client):
+    publish(("test.*", "ask"))
+    test_tools.STATE["probe"] = "unsure"
+    job = plan(step("a", tool="test.once", text="x"))
+    run_queued(job)
+    approve(job)
+    begin(get(job, "a"))
+    recover.expire_leases(timezone.now() + MINUTE)
+    answers.probe(get(job, "a").pk, 1, worker="test@here")
+    url, said = f"/api/v1/jobs/{job.pk}/steps/a/resolve", {"happened": False}
+    found = {}
+    for name in ("ada", "mallory", "grace"):
+        client.force_login(user(name))
+        found[name] = client.post(url, said, content_type="application/json").status_code
+    assert found == {"ada": 403, "mallory": 404, "grace": 200}
+    assert get(job, "a").state == StepState.QUEUED
+
+
+def test_the_api_tells_the_class_of_a_failure_and_what_follows(client):
+    publish(("test.*", "allow"))
+    job = plan(step("a", fail="transient"))
+    run_queued(job, rounds=1)
+    client.force_login(job.owner)
+    told = client.get(f"/api/v1/jobs/{job.pk}/steps/a").json()
+    assert (told["error_class"], told["next"]) == ("transient", "Runs again: attempt 2 of 3.")
+    page = client.get(f"/jobs/{job.pk}/?step=a").content.decode()
+    assert "Runs again: attempt 2 of 3." in page
