@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures here, too")
     options = parser.parse_args()
     sizes = [1_000, 20_000] if options.quick else [1_000, 100_000, 1_000_000]
-    rounds, jobs, steps = (3, 10, 10) if options.quick else (9, 40, 20)
+    rounds, jobs, steps = (3, 10, 10) if options.quick else (7, 20, 20)
     with Servers() as servers:
         figures = run(servers, sizes, rounds=rounds, jobs=jobs, steps=steps)
     show(figures)

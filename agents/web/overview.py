@@ -135,7 +135,7 @@ def overview(user: User, now: datetime) -> Overview:
         needs_you_count=inbox.count(),
         active=job_lines(active.order_by("-created_at")[:8], user, now),
         active_count=active.count(),
-        recent=job_lines(with_progress(jobs.filter(state__in=JOB_DONE)).order_by("-finished_at")[:8], user, now),
+        recent=job_lines(with_progress(jobs.filter(finished_at__isnull=False)).order_by("-finished_at")[:8], user, now),
         queues=queue_lines(depths, processes, now),
         workers=processes,
         healthy_workers=sum(one.state == "healthy" for one in processes),
