@@ -20,7 +20,7 @@ from agents.engine.advance import THINK, advance
 from agents.engine.control.edit import checked
 from agents.engine.transitions import job_target, lock_job, step_entry, step_facts, step_target
 from agents.errors import InvalidInput, NotNow
-from agents.models import Job, Step
+from agents.models import Attempt, Job, Step
 from agents.selectors import visible_repositories
 from agents.states import STEP_DONE, JobState, StepState
 from agents.tenants import make_room, tenant_for
@@ -106,7 +106,9 @@ def _check_workspace(source: str, job: Job, cut: Cut) -> bool:
     """True: the workspace is to be copied. Raises NotNow where it is not what it was."""
     ids = {step.pk for step in cut.kept}
     others = Step.objects.filter(job=job, compensates__isnull=True).exclude(pk__in=ids).exclude(parent__in=ids)
-    since = [step.key for step in others.order_by("seq") if step.attempt and step.started_at and _writes(step)]
+    tried = set(Attempt.objects.filter(step__job=job).values_list("step_id", flat=True))
+    begun = [step for step in others.order_by("seq") if step.started_at is not None or step.pk in tried]
+    since = [step.key for step in begun if _writes(step)]
     before = [step for step in cut.kept if step.started_at is not None and _writes(step)]
     holds = workspaces.holds(source)
     if holds is None:

@@ -292,7 +292,10 @@ def test_a_fork_has_a_copy_of_the_workspace_or_is_refused():
     run_queued(job)
     with pytest.raises(NotNow, match="b may have changed it"):
         fork(job, "b")
-    assert run_queued(fork(job, "c")).state == JobState.SUCCEEDED
+    later = fork(job, "c")
+    assert run_queued(later).state == JobState.SUCCEEDED
+    with pytest.raises(NotNow, match="b may have changed it"):
+        fork(later, "b")  # what b did stands in the copy
     workspaces.remove(str(job.pk))
     with pytest.raises(NotNow, match="removed"):
         fork(job, "c")
