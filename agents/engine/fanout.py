@@ -15,7 +15,8 @@ the indexes that policy refused.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -42,6 +43,7 @@ CHUNK, PARALLEL = 100, 16
 CALLS_BYTES = 1_048_576  # of one chunk's arguments
 RESULTS_MAX, RESULTS_BYTES = 1000, 131_072  # of what later steps see of the items' results
 FAILURES_TOLD = 20
+_WHOLE = re.compile(r"\$\{\{\s*(item(?:\.[A-Za-z_]\w*)*|index)\s*\}\}")
 
 _KEEP = """
 INSERT INTO agents_mapitem (step_id, chunk_id, index, ok, result, error_code, error)
@@ -110,9 +112,7 @@ def decide(step: Step, given: PolicyInput) -> Decision:
     """
     tool = registry.get(step.tool)
     calls: list[dict[str, Any]] = step.arguments["calls"]
-    decisions = evaluate_each(
-        replace(given, arguments=arguments, risk=str(tool.risk(arguments).level)) for arguments in calls
-    )
+    decisions = evaluate_each(given, [(arguments, str(tool.risk(arguments).level)) for arguments in calls])
     denied = [place for place, decision in enumerate(decisions) if decision.effect == "deny"]
     if len(denied) == len(calls):
         return decisions[0]
@@ -157,7 +157,8 @@ def _calls(job: Job, step: Step, tool: Tool) -> list[dict[str, Any]]:
         raise InvalidPlan(f"`over` gives {type(items).__name__}, not a list.")
     if len(items) > ITEMS_MAX:
         raise InvalidPlan(f"A map has at most {ITEMS_MAX:,} items, not {len(items):,}.")
-    resolve = expressions.item_template(spec.get("arguments") or {}, scope)
+    template = spec.get("arguments") or {}
+    resolve = _plain(template) or expressions.item_template(template, scope)
     calls = []
     for index, item in enumerate(items):
         try:
@@ -170,6 +171,35 @@ def _calls(job: Job, step: Step, tool: Tool) -> list[dict[str, Any]]:
             raise InvalidPlan(f"Item {index}: {message}") from error
         calls.append(arguments)
     return calls
+
+
+def _plain(template: dict[str, Any]) -> Callable[[Any, int], dict[str, Any]] | None:
+    """Fills in a template whose only expressions are `item`, `item.field` or `index`, each a whole value of it.
+
+    None where there are others: then CEL works them out, for many times the price.
+    """
+    paths: dict[str, list[str]] = {}
+    for name, value in template.items():
+        if isinstance(value, str) and (found := _WHOLE.fullmatch(value)):
+            paths[name] = found[1].split(".")
+        elif expressions.templated(value):
+            return None
+
+    def fill(item: Any, index: int) -> dict[str, Any]:
+        arguments = dict(template)
+        for name, path in paths.items():
+            arguments[name] = index if path == ["index"] else _field(item, path[1:])
+        return arguments
+
+    return fill
+
+
+def _field(item: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        if not isinstance(item, dict) or name not in item:
+            raise expressions.ExpressionFailed(f"There is no 'item.{'.'.join(path)}'.")
+        item = item[name]
+    return item
 
 
 def _chunks(step: Step, tool: Tool, calls: Sequence[dict[str, Any]]) -> list[Step]:

@@ -27,6 +27,8 @@ _WHERE = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
 _BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne|filter|map)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _STRING = re.compile(r"""[rRbB]{0,2}(?:'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")""", re.DOTALL)
 _FIELD = re.compile(r"(?<![\w.])(call|job)\s*\.\s*([A-Za-z_]\w*)")
+_CALL = re.compile(r"(?<![\w.])call(?!\w)")
+_OTHER_FIELD = re.compile(r"(?<![\w.])call\s*\.\s*(?:tool|effect|queue|risk)(?!\w)")
 _NAME = r"(?<![\w.]){}(?!\w)"
 
 Scope = cel.Context
@@ -58,6 +60,14 @@ def check(source: str) -> None:
         if root not in bound and field not in FIELDS[root]:
             known = ", ".join(sorted(FIELDS[root]))
             raise InvalidCondition(f"{root} has no {field!r}; it has {known}.", **_position(code, found.start()))
+
+
+@lru_cache(maxsize=1024)
+def reads_arguments(source: str) -> bool:
+    """May the condition's answer depend on the call's arguments? True where that is not plain to see."""
+    code = _STRING.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), source)
+    plain = {found.start() for found in _OTHER_FIELD.finditer(code)}
+    return any(found.start() not in plain for found in _CALL.finditer(code))
 
 
 def scope(variables: Mapping[str, Any]) -> Scope:

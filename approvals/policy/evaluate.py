@@ -4,8 +4,8 @@ Within a policy a matching deny wins, else the first matching rule by order. Acr
 deny, then ask, then allow (docs/decisions/0002). Where no policy has a matching rule, the call is denied.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from approvals.errors import ConditionFailed
@@ -123,10 +123,23 @@ def evaluate(given: PolicyInput) -> Decision:
     return _decide(_published(), given)
 
 
-def evaluate_each(given: Iterable[PolicyInput]) -> list[Decision]:
-    """The same for many calls, by the same versions. One small query for all."""
-    policies = _published()
-    return [_decide(policies, one) for one in given]
+def evaluate_each(given: PolicyInput, calls: Sequence[tuple[Mapping[str, Any], str]]) -> list[Decision]:
+    """The same for many calls of one tool, by the same versions: `given` with each of these arguments and risks.
+
+    Where no condition of a rule for this tool reads the arguments, calls of the same risk have the same answer.
+    """
+    policies = tuple(_for_tool(policy, given.tool) for policy in _published())
+    if any(conditions.reads_arguments(rule.condition) for policy in policies for rule in policy.rules):
+        return [_decide(policies, replace(given, arguments=arguments, risk=risk)) for arguments, risk in calls]
+    known: dict[str, Decision] = {}
+    for arguments, risk in calls:
+        if risk not in known:
+            known[risk] = _decide(policies, replace(given, arguments=arguments, risk=risk))
+    return [known[risk] for _, risk in calls]
+
+
+def _for_tool(policy: _Policy, tool: str) -> _Policy:
+    return replace(policy, rules=tuple(rule for rule in policy.rules if matches(rule.tools, tool)))
 
 
 def evaluate_by(versions: frozenset[Any], given: PolicyInput) -> Decision:
