@@ -56,6 +56,7 @@ class WebhookSerializer(_Named):
     """`address` is where the other side posts to. `secret` stands in the answer to its creation alone."""
 
     view_name = "webhook"
+    scheme = serializers.CharField(read_only=True)
     address = serializers.SerializerMethodField()
 
     class Meta:

@@ -161,7 +161,6 @@ SPECTACULAR_SETTINGS = {
         "JobState": "agents.states.JobState",
         "StepState": "agents.states.StepState",
         "JobKind": "agents.models.job.Job.Kind",
-        "WebhookScheme": "agents.models.trigger.Webhook.Scheme",
         "ApprovalKind": "approvals.models.ApprovalRequest.Kind",
         "ApprovalState": "approvals.models.ApprovalRequest.State",
     },
