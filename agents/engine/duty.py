@@ -7,7 +7,7 @@ import socket
 
 from django.db import connection
 
-LEASE_S = 10.0
+LEASE_S = 3.0  # also how long nobody sweeps after the one on duty was killed
 STOPPED_FOR_MS = 10_000  # a process that was stopped in mid-transaction loses its row locks after this
 
 _TAKE = """
