@@ -136,6 +136,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "job.delegate": [{"goal": "Find out why tests/test_pay.py fails.", "agent": "reader", "tools": ["files.*", "git.log"]}],
     "job.workflow": [{"workflow": "validate", "inputs": {}}],
     "human.ask": [{"question": "Which branch?"}],
+    "llm.complete": [{"prompt": "Review this change.", "context": "+ x = 1"}],
     "llm.think": [{"turn": 1}],
     "shell.exec": [
         {"argv": ["python3", "-m", "unittest"]},
