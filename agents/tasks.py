@@ -50,7 +50,7 @@ def run_step(self: Task, step_id: str, fence: int) -> None:
     if draining.begun():
         draining.add((UUID(step_id), fence))
         return
-    execute(UUID(step_id), fence, _delivery(self))
+    execute(UUID(step_id), fence, _delivery(self), may_follow=lambda: not draining.begun())
 
 
 @shared_task(name=PROBE, bind=True, acks_late=True, ignore_result=True)

@@ -4,12 +4,10 @@ import logging
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from celery import current_app
 from django.db import transaction
-from kombu.exceptions import KombuError
-from redis.exceptions import RedisError
 
-from agents.engine import backlog
+from agents.engine import backlog, publisher
+from agents.engine.publisher import Message
 from agents.models import Job, Step
 from agents.states import STEP_SENT
 
@@ -50,7 +48,12 @@ def end_child_after_commit(job: Job) -> None:
 
 def publish(task: str, step_id: UUID, attempt: int, queue: str) -> None:
     """Publishes where the queue is short; else, and where that fails, the step waits for its release."""
-    if not (backlog.admits(queue) and send(task, step_id, attempt, queue)):
+    publish_all([(queue, (task, step_id, attempt))])
+
+
+def publish_all(messages: Sequence[tuple[str, Message]], feeds: dict[UUID, int] | None = None) -> None:
+    """The same for several `(queue, message)`, and a word to who reads these feeds (job: latest number)."""
+    for queue, (_, step_id, attempt) in publisher.push_and_wake(messages, feeds or {}):
         Step.objects.filter(pk=step_id, attempt=attempt, state__in=STEP_SENT).update(dispatched_at=None)
         backlog.note(queue)
 
@@ -66,17 +69,9 @@ def hand_back(messages: Iterable[tuple[UUID, int]]) -> None:
 
 def send(task: str, step_id: UUID, attempt: int, queue: str) -> bool:
     """Publishes now. False: the broker did not take it."""
-    try:
-        current_app.send_task(task, args=[str(step_id), attempt], queue=queue, ignore_result=True)
-    except (KombuError, RedisError, OSError) as error:
-        log.warning("step.publish_failed", extra={"step": str(step_id), "queue": queue, "error": type(error).__name__})
-        return False
-    return True
+    return publisher.push(queue, [(task, step_id, attempt)]) == 1
 
 
-def send_all(queue: str, messages: Sequence[tuple[str, UUID, int]]) -> int:
-    """Publishes `(task, step id, attempt)` in order; how many the broker took before it failed."""
-    for done, (task, step_id, attempt) in enumerate(messages):
-        if not send(task, step_id, attempt, queue):
-            return done
-    return len(messages)
+def send_all(queue: str, messages: Sequence[Message]) -> int:
+    """Publishes in order; how many the broker took before it failed."""
+    return publisher.push(queue, messages)

@@ -29,11 +29,9 @@ class JobRow:
     groups: list[str]
     policies: list[UUID]
     limited: bool
-    was: str = ""
 
     def __post_init__(self) -> None:
         self.labels = json.loads(self.labels)
-        self.was = self.state
 
     @property
     def plain(self) -> bool:

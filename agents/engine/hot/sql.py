@@ -55,19 +55,22 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
        set_config('enable_mergejoin', 'off', true), set_config('synchronous_commit', %s, true)
 """
 
-# Divides by zero where a row was not as it had been read: the error keeps the commit behind it from being executed.
+# The rows of steps and jobs were read and locked by this transaction, so their ids and attempts name them as they were.
+# Divides by zero where a row is missing or a permit cannot be spent: the error keeps the commit behind it from being
+# executed. `mod(…, 1) = 0` and `length = 64` are always true: an equation makes the planner expect one row of a recordset
+# instead of a hundred, and look rows up by their keys.
 WRITE = """
 WITH given AS MATERIALIZED (SELECT %s::jsonb AS d, %s::timestamptz AS now, %s::timestamptz AS lease),
 settled AS (
   UPDATE agents_step s SET state = 'succeeded', finished_at = g.now, lease_until = NULL, result = x.result, tokens = 0,
          error_code = '', error = ''
     FROM given g, jsonb_to_recordset(g.d->'settled') AS x(id uuid, attempt int, result jsonb)
-   WHERE s.id = x.id AND s.state = 'running' AND s.attempt = x.attempt RETURNING 1),
+   WHERE s.id = x.id AND s.attempt = x.attempt AND mod(x.attempt, 1) = 0 RETURNING 1),
 claimed AS (
   UPDATE agents_step s SET state = 'running', attempt = s.attempt + 1, claimed_by = x.worker, started_at = g.now,
          finished_at = NULL, lease_until = g.lease
     FROM given g, jsonb_to_recordset(g.d->'claimed') AS x(id uuid, attempt int, worker text)
-   WHERE s.id = x.id AND s.state = 'queued' AND s.attempt = x.attempt AND NOT s.cancel_requested RETURNING 1),
+   WHERE s.id = x.id AND s.attempt = x.attempt AND mod(x.attempt, 1) = 0 RETURNING 1),
 released AS (
   UPDATE agents_step s
      SET state = CASE WHEN x.worker IS NULL THEN 'queued' ELSE 'running' END, decision = x.decision, risk = x.risk,
@@ -80,7 +83,7 @@ released AS (
          lease_until = CASE WHEN x.worker IS NOT NULL THEN g.lease END
     FROM given g, jsonb_to_recordset(g.d->'released')
          AS x(id uuid, attempt int, decision jsonb, risk text, permit uuid, worker text)
-   WHERE s.id = x.id AND s.state = 'pending' AND s.attempt = x.attempt RETURNING 1),
+   WHERE s.id = x.id AND s.attempt = x.attempt AND mod(x.attempt, 1) = 0 RETURNING 1),
 begun AS (
   INSERT INTO agents_attempt (id, step_id, number, queue, worker, task_id, claimed_at, outcome, error_code, error)
   SELECT x.id, x.step, x.number, x.queue, x.worker, x.task, g.now, '', '', ''
@@ -89,7 +92,7 @@ begun AS (
 ended AS (
   UPDATE agents_attempt a SET ended_at = g.now, outcome = 'succeeded', error_code = '', error = ''
     FROM given g, jsonb_to_recordset(g.d->'settled') AS x(id uuid, attempt int)
-   WHERE a.step_id = x.id AND a.number = x.attempt AND a.ended_at IS NULL RETURNING 1),
+   WHERE a.step_id = x.id AND a.number = x.attempt AND mod(x.attempt, 1) = 0 RETURNING 1),
 granted AS (
   INSERT INTO tools_permit (id, subject, digest, granted_by, created_at, spent_at, spent_by)
   SELECT x.id, x.subject, x.digest, x.by, g.now, CASE WHEN x.worker IS NOT NULL THEN g.now END, COALESCE(x.worker, '')
@@ -99,13 +102,13 @@ spent AS (
   UPDATE tools_permit p SET spent_at = g.now, spent_by = x.worker
     FROM given g, jsonb_to_recordset(g.d->'spent') AS x(id uuid, digest text, worker text)
    WHERE p.id = x.id AND p.digest = x.digest AND p.spent_at IS NULL AND (p.expires_at IS NULL OR p.expires_at > g.now)
-  RETURNING 1),
+     AND length(x.digest) = 64 RETURNING 1),
 jobs AS (
   UPDATE agents_job j SET feed_seq = x.feed_seq, state = x.state, outcome = COALESCE(x.outcome, j.outcome),
          started_at = COALESCE(j.started_at, CASE WHEN x.state = 'running' THEN g.now END),
          finished_at = CASE WHEN x.outcome IS NOT NULL THEN g.now ELSE j.finished_at END
-    FROM given g, jsonb_to_recordset(g.d->'jobs') AS x(id uuid, feed_seq int, was text, state text, outcome text)
-   WHERE j.id = x.id AND j.state = x.was RETURNING 1),
+    FROM given g, jsonb_to_recordset(g.d->'jobs') AS x(id uuid, feed_seq int, state text, outcome text)
+   WHERE j.id = x.id AND mod(x.feed_seq, 1) = 0 RETURNING 1),
 told AS (
   INSERT INTO agents_feedentry (job_id, seq, step_id, kind, data, at)
   SELECT x.job, x.seq, x.step, x.kind, x.data, g.now

@@ -12,6 +12,7 @@ from agents.engine.hot.rows import ACTIVE, JobRow, StepRow
 from agents.engine.hot.values import Aftermath, Answer, Claimed, Message, Otherwise, Settled, Success
 from agents.engine.hot.writes import Writes
 from agents.states import STEP_DONE, JobState, StepState
+from agents.triggers import emit
 from approvals.policy.evaluate import ALLOW, Decision, PolicyInput, evaluate_by
 from audit.actor import Actor, Target
 from audit.ids import uuid7
@@ -137,7 +138,9 @@ def _ends(job: JobRow, step: StepRow, view: "View", raw: Raw) -> bool | None:
         return False
     if unlike or any(one.state != StepState.SUCCEEDED for one in siblings) or job.kind == "goal":
         return None
-    return True
+    cursor.execute(emit.LISTENED, {"owner": job.owner_id}, prepare=True)
+    listened = cursor.fetchone()
+    return None if listened is not None and listened[0] else True  # the general way tells who listens
 
 
 def _succeed(job: JobRow, step: StepRow, wish: Success, writes: Writes) -> None:

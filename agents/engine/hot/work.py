@@ -20,8 +20,8 @@ from tools.spec import Result
 
 log = logging.getLogger(__name__)
 
-# For so long a thread goes on with steps of the same job before others in the queue have their turn.
-FOLLOW_S = 0.05
+# How far a thread goes on with steps of the same job before others in the queue have their turn.
+FOLLOW_S, FOLLOW_MOST = 0.5, 16
 
 _turns: Combiner[Wish, Answer] = Combiner(turn.take)
 
@@ -37,10 +37,13 @@ def run(step_id: UUID, fence: int, delivery: Delivery, *, may_follow: Callable[[
     if not isinstance(claimed, Claimed):
         return False
     next_one: Claimed | None = claimed
+    taken = 0
     while next_one is not None:
+        taken += 1
         with bind(job=next_one.job_id, step=next_one.step_id):
             log.debug("step.claimed", extra={"attempt": next_one.attempt, "tool": next_one.call.tool})
-            next_one = _through(next_one, delivery, until=since + FOLLOW_S, may_follow=may_follow)
+            until = since + FOLLOW_S if taken < FOLLOW_MOST else 0.0
+            next_one = _through(next_one, delivery, until=until, may_follow=may_follow)
     return True
 
 

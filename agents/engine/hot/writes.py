@@ -81,7 +81,7 @@ class Writes:
         outcomes: of jobs that end.
         """
         for job in self._jobs.values():
-            row = {"id": str(job.id), "feed_seq": job.feed_seq, "was": job.was, "state": str(job.state)}
+            row = {"id": str(job.id), "feed_seq": job.feed_seq, "state": str(job.state)}
             self.add("jobs", **row, outcome=outcomes.get(job.id))
         text = json.dumps(self._rows, separators=(",", ":"))
         wanted = [len(self._rows[name]) for name in _COUNTED]
