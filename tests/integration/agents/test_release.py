@@ -300,7 +300,7 @@ def test_the_next_steps_are_found_by_an_index_however_many_wait():
 
 def test_a_releaser_that_stands_still_holds_nobody_up(settings, monkeypatch, sent):
     """Its transaction is ended by the server; another goes on, and each step is sent once."""
-    monkeypatch.setattr(release, "STOPPED_FOR_MS", 200)
+    monkeypatch.setattr(release, "STOPPED_FOR_MS", 2000)
     ids = waiting(None, 5)
     inside, go_on = threading.Event(), threading.Event()
     real = release._shares
@@ -324,7 +324,8 @@ def test_a_releaser_that_stands_still_holds_nobody_up(settings, monkeypatch, sen
     thread = threading.Thread(target=stopped, name="stopped")
     thread.start()
     assert inside.wait(20)
-    wait_until(lambda: release.release(QUEUE, now=timezone.now()).sent, timeout_s=20, why="another one releases")
+    monkeypatch.setattr(release, "STOPPED_FOR_MS", 60_000)  # the others may take their time
+    wait_until(lambda: release.release(QUEUE, now=timezone.now()).sent, timeout_s=60, why="another one releases")
     go_on.set()
     thread.join(20)
     assert raised, "what it was about to do came to nothing"
