@@ -24,6 +24,9 @@ from tools.spec import Effect, Result
 RETRY_ERRORS = (OperationalError, InterfaceError)
 
 
+_ASK_MODELS = (THINK, "llm.complete")  # what they used counts against the job's tokens
+
+
 class Crashed(ToolError):
     """A tool raised what it does not declare: a bug."""
 
@@ -100,7 +103,7 @@ def succeed(job: Job, step: Step, result: Result, *, actor: Actor, now: datetime
     """The step did what it says. A model's answer becomes the next steps."""
     if step.parent_id is not None:
         result = fanout.keep(step, result)
-    usage = result.data.get("usage", {}) if step.tool == THINK else {}
+    usage = result.data.get("usage", {}) if step.tool in _ASK_MODELS else {}
     tokens = int(usage.get("prompt_tokens", 0)) + int(usage.get("completion_tokens", 0))
     facts = {"exit_code": result.exit_code, "tier": result.sandbox.get("tier", ""), "tokens": tokens}
     move_step(

@@ -137,8 +137,8 @@ def retire(request: HttpRequest, name: str, number: int) -> HttpResponse:
 
 
 def _context(user: User, found: Workflow, version: WorkflowVersion, *, form: StartForm | None = None) -> dict[str, Any]:
-    definition = version.definition or {}
     document = parse(version.source)
+    definition = _written(version)
     places = {
         step["key"]: document.places.problem(("steps", index), "").line
         for index, step in enumerate(definition.get("steps", []))
@@ -162,9 +162,15 @@ def _context(user: User, found: Workflow, version: WorkflowVersion, *, form: Sta
 
 
 def _form(user: User, version: WorkflowVersion, given: Any = None) -> StartForm:
-    definition = version.definition or {}
+    definition = _written(version)
     wants = str(definition.get("repository", "optional"))
     return StartForm(given, user=user, schema=inputs_schema(definition), wants=wants)
+
+
+def _written(version: WorkflowVersion) -> dict[str, Any]:
+    """The definition with its names in the order of the text, which the database does not keep."""
+    data = parse(version.source).data
+    return data if isinstance(data, dict) else version.definition or {}
 
 
 def _editor(

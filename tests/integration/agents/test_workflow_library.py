@@ -136,6 +136,7 @@ def test_review_gives_findings_with_file_and_line(remote, tmp_path):
     job = start("review", branch="topic")
     assert job.state == JobState.SUCCEEDED, job.outcome
     assert job.outputs["verdict"] == "comment"
+    assert job.tokens_used > 0
     assert [(one["file"], one["line"]) for one in job.outputs["findings"]] == [("README.md", 3)]
 
 
