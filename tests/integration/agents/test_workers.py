@@ -7,6 +7,8 @@ from io import StringIO
 
 import pytest
 from celery import current_app
+from django.contrib.admin.utils import quote
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
@@ -19,9 +21,11 @@ from agents.states import StepState
 from agents.workers import Activity, forget_stale, state_of
 from audit.models import Record
 from tests.factories.policies import publish
+from tests.integration.agents import web
 from tests.integration.agents.test_engine import HERE, begin, step, submit
 from tests.integration.agents.worker import worker
 from tests.stack import wait_until
+from tools import workspaces
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("test_tools")]
 
@@ -41,10 +45,10 @@ def command(*arguments: str) -> str:
     return out.getvalue()
 
 
-def running_sleep() -> Step:
+def running(*argv: str) -> Step:
     """A long command that a real worker runs now."""
     publish(("shell.*", "allow"))
-    job = submit(step("a", "shell.exec", argv=SLEEP))
+    job = submit(step("a", "shell.exec", argv=list(argv)))
     one = Step.objects.get(job=job)
     wait_until(
         lambda: Step.objects.get(pk=one.pk).state != StepState.QUEUED, timeout_s=60, why="a worker takes the step"
@@ -96,7 +100,7 @@ def test_only_a_living_worker_is_drained():
 def test_a_drained_worker_begins_nothing_and_hands_back_what_runs_too_long():
     """Two threads hold long commands, a third message waits in the worker or at the broker."""
     with worker("shell", ["shell", "files"], 2, WORKER_DRAIN_S="1", STEP_LEASE_S="60") as (process, name):
-        held = [running_sleep(), running_sleep()]
+        held = [running(*SLEEP), running(*SLEEP)]
         third = Step.objects.get(job=submit(step("c", "shell.exec", argv=SLEEP)))
         row = WorkerProcess.objects.get(name=name)
         assert row.rss_bytes > 0 and row.version and state_of(row, timezone.now()) == "healthy"
@@ -105,7 +109,7 @@ def test_a_drained_worker_begins_nothing_and_hands_back_what_runs_too_long():
             "told": [name],
             "left": [],
         }
-        assert process.wait(30) == 0
+        assert process.wait(90) == 0
         assert state_of(WorkerProcess.objects.get(name=name), timezone.now()) == "stopped"
     for one in held:
         one.refresh_from_db()
@@ -113,18 +117,21 @@ def test_a_drained_worker_begins_nothing_and_hands_back_what_runs_too_long():
         assert Attempt.objects.get(step=one).outcome == "lost"
     third.refresh_from_db()
     assert (third.state, third.attempt) == (StepState.QUEUED, 0)
-    assert Record.objects.filter(event="worker.told", target_id=name, outcome="drain").count() == 1
+    assert Record.objects.filter(event="worker.told", target_id=name, outcome="drain").exists()
 
 
 def test_a_step_that_ends_in_time_is_not_handed_back():
-    with worker("shell", ["shell", "files"], 2, WORKER_DRAIN_S="60") as (process, _):
-        publish(("shell.*", "allow"))
-        one = Step.objects.get(job=submit(step("a", "shell.exec", argv=["sleep", "2"])))
-        wait_until(lambda: Step.objects.get(pk=one.pk).state == StepState.RUNNING, timeout_s=60, why="it runs")
+    with worker("shell", ["shell", "files"], 2, WORKER_DRAIN_S="120") as (process, name):
+        one = running("sh", "-c", "while [ ! -e go ]; do sleep 0.1; done")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        rows = WorkerProcess.objects.filter(name=name, draining=True)
+        wait_until(rows.exists, timeout_s=60, why="it drains")
+        for folder in (root := workspaces.workspace_for(str(one.job_id)).root, *root.iterdir()):
+            if folder.is_dir():
+                (folder / "go").touch()
+        assert process.wait(90) == 0
     one.refresh_from_db()
-    assert (one.state, one.attempt) == (StepState.SUCCEEDED, 1)
+    assert (one.state, one.attempt) == (StepState.SUCCEEDED, 1), one.error
 
 
 def test_messages_may_come_while_they_are_handed_back(monkeypatch):
@@ -171,7 +178,7 @@ def test_a_real_worker_whose_consumer_is_stuck_is_told_and_exits_for_its_supervi
 
         wait_until(noticed, timeout_s=60, why="the watchdog tells it")
         assert process.wait(60) == RESTART_CODE
-    assert Record.objects.filter(event="worker.told", target_id=name, outcome="restart").count() == 1
+    assert Record.objects.filter(event="worker.told", target_id=name, outcome="restart").exists()
     assert WorkerProcess.objects.get(name=name).stopped_at is not None
 
 
@@ -250,3 +257,26 @@ def test_no_held_step_is_cut_off_while_its_worker_is_claimed_by_name():
     publish(("test.*", "allow"))
     claim = claim_step(Step.objects.get(job=submit(step("a"))).pk, 0, HERE, now=timezone.now())
     assert claim is not None and claim.step.claimed_by == HERE.worker
+
+
+# what people see
+
+
+def test_the_dashboard_and_the_back_office_tell_what_workers_do_and_drain_them():
+    publish(("test.*", "allow"))
+    a_row(HERE.worker, busy=1, rss_bytes=80_000_000)
+    a_row("git@b", told="restart", told_why="it took nothing")
+    begin(Step.objects.get(job=submit(step("a"))))
+    root = User.objects.create_superuser("root", password="x")
+    client = web.signed_in(root)
+    page = client.get("/").content.decode()
+    assert "1 step now" in page and "76 MiB" in page and "it took nothing" in page and "restarting" in page
+    listed = client.get("/admin/agents/workerprocess/").content.decode()
+    assert "1 of 4" in listed and "healthy" in listed
+    assert "test.note" in client.get(f"/admin/agents/workerprocess/{quote(HERE.worker)}/change/").content.decode()
+    answer = client.post(
+        "/admin/agents/workerprocess/", {"action": "drain", "_selected_action": [HERE.worker]}, follow=True
+    )
+    assert f"Draining {HERE.worker}." in answer.content.decode()
+    assert WorkerProcess.objects.get(name=HERE.worker).told == "drain"
+    assert Record.objects.filter(event="worker.told", target_id=HERE.worker, actor_id=str(root.pk)).exists()
