@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 
 from agents.models import Job, Step, TriggerEvent
 from agents.states import JobState
@@ -15,6 +16,11 @@ from audit.canonical import canonical_json
 KEY_MAX = 200
 OUTPUTS_MAX_BYTES = 16 * 1024
 TEXT_MAX = 2000
+# Has the owner a rule or an endpoint? Of jobs that nobody listens to no event is written.
+LISTENED = """
+SELECT EXISTS (SELECT 1 FROM agents_eventrule WHERE enabled AND owner_id = %(owner)s)
+    OR EXISTS (SELECT 1 FROM agents_webhookendpoint WHERE enabled AND owner_id = %(owner)s)
+"""
 
 
 def emit(
@@ -29,8 +35,12 @@ def emit(
 def job_ended(job: Job, to: JobState, *, now: datetime) -> None:
     """`job.succeeded`, `job.failed`, … for rules; `job.finished`, and `job.failed`, for endpoints.
 
-    The event's key is the job's label `commit`, or else the job's id.
+    The event's key is the job's label `commit`, or else the job's id. Nothing is written where nobody listens.
     """
+    with connection.cursor() as cursor:
+        cursor.execute(LISTENED, {"owner": job.owner_id})
+        if not cursor.fetchone()[0]:
+            return
     facts = job_facts(job, to)
     key = str(job.labels.get("commit") or job.pk)
     emit(f"job.{to}", owner_id=job.owner_id, source=f"job:{job.pk}", key=key, data=facts, now=now)

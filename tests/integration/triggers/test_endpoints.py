@@ -10,9 +10,10 @@ from django.db import transaction
 from django.utils import timezone
 from standardwebhooks import Webhook as Standard
 
+from agents.engine.execute import Delivery, execute
 from agents.engine.transitions import lock_job, move_job
 from agents.errors import InvalidInput
-from agents.models import WebhookAttempt, WebhookEndpoint, WebhookMessage
+from agents.models import TriggerEvent, WebhookAttempt, WebhookEndpoint, WebhookMessage
 from agents.states import JobState
 from agents.submit import submit
 from agents.triggers import addresses, changes, delivery, outbox
@@ -277,3 +278,19 @@ def test_unknown_events_are_refused(ada):
     with pytest.raises(InvalidInput) as caught:
         made(ada, None, events=["job.finished", "job.dreamt"])
     assert caught.value.field == "events[1]"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_job_that_runs_to_its_end_is_told_of_whichever_way_its_end_is_written(ada, receiver, listens):
+    """The engine's short way ends most jobs, and leaves those that somebody listens to for the general one."""
+    if listens:
+        made(ada, receiver)
+    job, _ = submit({"steps": [step()]}, user=ada, now=timezone.now())
+    queued_step = job.steps.get()
+    execute(queued_step.pk, queued_step.attempt, Delivery(queue=queued_step.queue, worker="shell@test", task_id="t"))
+    job.refresh_from_db()
+    assert job.state == JobState.SUCCEEDED
+    told = [("job.finished", "succeeded")] if listens else []
+    assert [(one.event, json.loads(one.body)["data"]["state"]) for one in WebhookMessage.objects.all()] == told
+    assert list(TriggerEvent.objects.values_list("name", flat=True)) == (["job.succeeded"] if listens else [])
