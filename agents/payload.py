@@ -129,7 +129,9 @@ class TenantInput(BaseModel):
 
     name: Slug
     weight: Annotated[int, Field(ge=1, le=100, description="Its share against the others that wait.")] = 1
-    max_running: Annotated[int | None, Field(ge=0, le=2**31 - 1, description="Steps at a time; null: any number.")] = None
+    max_running: Annotated[int | None, Field(ge=0, le=2**31 - 1, description="Steps at a time; null: any number.")] = (
+        None
+    )
     jobs_queued_max: Annotated[int | None, Field(ge=0, le=2**31 - 1, description="Unfinished jobs; null: any.")] = None
     groups: Annotated[list[str], Field(max_length=100, description="Names of groups whose members belong to it.")] = []
 
