@@ -70,7 +70,8 @@ def remove(workspace_id: str) -> None:
 
 def there() -> list[UUID]:
     """The ids of the workspaces that are there, whatever has become of their jobs."""
-    folder, found = Path(settings.WORKSPACE_DIR), []
+    folder = Path(settings.WORKSPACE_DIR)
+    found: list[UUID] = []
     if not folder.is_dir():
         return found
     for entry in os.scandir(folder):

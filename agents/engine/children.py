@@ -68,7 +68,7 @@ def start(step_id: UUID, *, now: datetime) -> UUID | None:
 def ended(child_id: UUID, *, now: datetime) -> bool:
     """Ends the step that waited for this job, which has ended. False: there is none, or it has ended before."""
     child = Job.objects.filter(pk=child_id, state__in=JOB_DONE, parent_step__isnull=False).first()
-    if child is None or child.parent_id is None:
+    if child is None or child.parent_id is None or child.parent_step_id is None:
         return False
     job = lock_job(child.parent_id)
     step = _waiting().filter(pk=child.parent_step_id, spec__child=str(child.pk)).first()

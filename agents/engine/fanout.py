@@ -279,7 +279,7 @@ def _finish(step: Step, *, now: datetime) -> None:
     spec = step.spec or {}
     items = int(spec["items"])
     for chunk in step.chunks.exclude(state=StepState.SUCCEEDED):
-        _write_rest(chunk)
+        _write_rest(step, chunk)
     rows = MapItem.objects.filter(step=step)
     succeeded = rows.filter(ok=True).count()
     data: dict[str, Any] = {"items": items, "succeeded": succeeded, "failed": items - succeeded}
@@ -306,9 +306,9 @@ def _finish(step: Step, *, now: datetime) -> None:
     )
 
 
-def _write_rest(chunk: Step) -> None:
+def _write_rest(step: Step, chunk: Step) -> None:
     """Rows for the items that a chunk did not come to."""
-    known = set(MapItem.objects.filter(step_id=chunk.parent_id, chunk=chunk).values_list("index", flat=True))
+    known = set(MapItem.objects.filter(step=step, chunk=chunk).values_list("index", flat=True))
     error = {"ok": False, "result": {}, "error_code": chunk.error_code or str(chunk.state), "error": chunk.error}
     _write(chunk, ({"index": index, **error} for index in indexes_of(chunk) if index not in known))
 

@@ -77,7 +77,7 @@ class Think(Tool):
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         """Raises ThinkFailed."""
-        job = Job.objects.select_related("agent", "repository", "owner").get(steps=box.call_id)
+        job = Job.objects.select_related("agent", "repository", "owner").get(steps__pk=box.call_id)
         talk = conversation.build(job)
         why = stuck(talk.history)
         if why:
