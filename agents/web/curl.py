@@ -31,6 +31,14 @@ def payload(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     if job.kind == Job.Kind.GOAL:
         made["goal"] = job.goal
+    elif job.workflow_version is not None:
+        name = job.workflow_version.workflow.name
+        made |= {
+            "workflow": name,
+            "version": job.workflow_version.number,
+            "inputs": job.inputs,
+            "title": job.goal[:200],
+        }
     else:
         made["title"] = job.goal[:200]
         made["steps"] = [
