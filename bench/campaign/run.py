@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.campaign import verdict
 from bench.campaign.api import Api
 from bench.campaign.doubler import Doubler
-from bench.campaign.faults import FULL, QUICK, Fault, Faults
+from bench.campaign.faults import FULL, QUICK, SHORT, Fault, Faults
 from bench.campaign.jobs import Submitter
 from bench.campaign.ledger import Ledger
 from bench.campaign.people import People
@@ -45,6 +45,21 @@ class Plan:
             window=24,
             gap_s=(0.2, 0.6),
             drain_s=120,
+            stale_after_s=5,
+            seed=seed,
+        )
+
+    @classmethod
+    def short(cls, seed: int) -> "Plan":
+        """For the tests: generous to a slow machine. A lease that no stall of it outlasts, long deadlines."""
+        return cls(
+            jobs=50,
+            schedule=SHORT,
+            rounds=1,
+            lease_s=6,
+            window=16,
+            gap_s=(0.2, 0.6),
+            drain_s=300,
             stale_after_s=5,
             seed=seed,
         )
@@ -118,7 +133,7 @@ def _strike(
     schedule = list(plan.schedule) * plan.rounds
     if plan.rounds > 1:
         random.Random(plan.seed).shuffle(schedule)
-    until(lambda: submitter.acknowledged, 60, "a job was submitted")
+    until(lambda: submitter.acknowledged, 150, "a job was submitted")
     faults.run(schedule, gap_s=plan.gap_s, say=lambda what: say(f"{len(submitter.acknowledged):>5} jobs; {what}"))
     submitter.finish()
     try:

@@ -110,7 +110,7 @@ class Stack:
         self.output = folder.parent / f"{folder.name}.out"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, timeout_s: float = 150) -> None:
+    def start(self, *, timeout_s: float = 240) -> None:
         """Raises AssertionError when it does not come up."""
         us = os.getpid()
         dropped = {*NOT_HANDED_ON, "DATABASE_URL", "REDIS_URL", "COUNTERSIGN_WORKSPACE_DIR", "COUNTERSIGN_WORKER_GROUP"}

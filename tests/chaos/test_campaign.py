@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.chaos, pytest.mark.stack]
 
 def test_kills_outages_and_doubled_messages_lose_and_double_nothing(shared_tmp: Path):
     """It asks what happened, never how fast: the seconds of a recovery are the bench's figure."""
-    outcome = campaign(Plan.quick(seed=7), say=print, keep=shared_tmp / "campaign")
+    outcome = campaign(Plan.short(seed=7), say=print, keep=shared_tmp / "campaign")
     report = as_text(outcome.verdict, outcome.faults)
     assert outcome.verdict.lost == [], report
     assert outcome.verdict.doubled == [], report
@@ -21,8 +21,9 @@ def test_kills_outages_and_doubled_messages_lose_and_double_nothing(shared_tmp: 
     assert outcome.verdict.broken == [], report
     assert outcome.verdict.audit == "", report
     assert outcome.verdict.backlog == 0, report
-    assert outcome.verdict.counts["jobs"] >= 60, report
+    assert outcome.verdict.counts["jobs"] >= 50, report
     assert outcome.doubled, "each message was sent twice"
     struck = {fault.kind for fault in outcome.faults}
-    assert {"kill_worker", "stop_worker", "restart_postgres", "kill_redis", "flush_redis"} <= struck, report
+    faults = {"kill_worker", "stop_worker", "kill_sweeper", "kill_web", "kill_redis", "flush_redis"}
+    assert faults | {"restart_postgres", "crash_postgres"} <= struck, report
     assert not outcome.left, f"processes left behind: {outcome.left}"
