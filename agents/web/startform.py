@@ -42,12 +42,17 @@ class StartForm(forms.Form):
                 field.widget.attrs["aria-describedby"] = f"{self[name].id_for_label}-hint"
 
     def payload(self, workflow: str, version: int) -> dict[str, Any]:
-        """The valid form as `agents.payload.JobInput` describes it. Empty fields are left out: defaults apply."""
-        inputs = {
-            name: self.cleaned_data[PREFIX + name]
-            for name in self._schema.get("properties", {})
-            if self.cleaned_data[PREFIX + name] not in (None, "")
-        }
+        """The valid form as `agents.payload.JobInput` describes it. Empty fields are left out, so that defaults apply; one
+        that showed its default and was emptied is meant to be empty."""
+        inputs: dict[str, Any] = {}
+        for name, one in self._schema.get("properties", {}).items():
+            value = self.cleaned_data[PREFIX + name]
+            if value in (None, "") and one.get("default"):
+                value = {"string": "", "array": []}.get(one.get("type"))
+            elif value == "":
+                value = None
+            if value is not None:
+                inputs[name] = value
         payload: dict[str, Any] = {"workflow": workflow, "version": version, "inputs": inputs}
         if self.cleaned_data.get("repository") is not None:
             payload["repository"] = self.cleaned_data["repository"].name

@@ -70,7 +70,11 @@ def published(source: str = SOURCE) -> WorkflowVersion:
 
 
 def events() -> list[str]:
-    return list(Record.objects.filter(event__startswith="workflow.").order_by("created_at", "id").values_list("event", flat=True))
+    return list(
+        Record.objects.filter(event__startswith="workflow.")
+        .order_by("created_at", "id")
+        .values_list("event", flat=True)
+    )
 
 
 def test_a_published_version_never_changes_whoever_asks(root):
@@ -257,7 +261,14 @@ def test_the_pages_show_edit_compare_and_start(root):
     assert "its name stays" in renamed.content.decode()
     assert web.post("/workflows/greet/1/publish").status_code == 302
     page = web.get("/workflows/greet/").content.decode()
-    for part in ('href="#L20"', "each: test.note", f'id="L{len(SOURCE.splitlines())}"', 'name="in_who"', "Whom to greet.", "Retire"):
+    for part in (
+        'href="#L20"',
+        "each: test.note",
+        f'id="L{len(SOURCE.splitlines())}"',
+        'name="in_who"',
+        "Whom to greet.",
+        "Retire",
+    ):
         assert part in page, part
     web.post("/workflows/greet/edit", {"source": SOURCE.replace("Hello", "Goodbye")})
     page = web.get("/workflows/greet/diff?from=1&to=2").content.decode()
@@ -278,6 +289,12 @@ def test_the_pages_show_edit_compare_and_start(root):
     job = Job.objects.get()
     assert job.get_absolute_url() == page["Location"]
     assert job.inputs == {"who": "eve", "words": ["a", "b"], "style": "fancy", "loud": True, "more": {"n": 7}}
+    published(
+        "name: lists\ninputs: {properties: {a: {type: array, items: {type: string}, default: [x]}, b: {type: string}}}\n"
+        "steps: [{key: s, tool: test.note}]\n"
+    )
+    emptied = web.post("/workflows/lists/1/start", {"in_a": "", "in_b": ""})
+    assert Job.objects.get(pk=emptied["Location"].split("/")[2]).inputs == {"a": []}
     reader = signed_in(user("ada"))
     assert "Retire" not in reader.get("/workflows/greet/").content.decode()
     assert reader.get("/workflows/greet/edit").status_code == 403
