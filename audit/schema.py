@@ -102,17 +102,18 @@ BEGIN
 END
 """
 
+# Before the row, so that each of several in one statement follows the one before it (generated columns are not computed
+# yet). set_config is undone where the transaction or the savepoint is rolled back, so the chain holds committed rows alone.
 _CHAIN = """
 BEGIN
   NEW.prev := nullif(current_setting('countersign.audit_prev', true), '')::uuid;
+  PERFORM set_config('countersign.audit_prev', NEW.body::json ->> 'id', false);
   RETURN NEW;
 END
 """
 
-# set_config is undone where the transaction or the savepoint is rolled back, so the chain holds committed rows alone
 _ENQUEUE = """
 BEGIN
-  PERFORM set_config('countersign.audit_prev', NEW.id::text, false);
   INSERT INTO audit_pending (event_id) VALUES (NEW.id);
   RETURN NULL;
 END

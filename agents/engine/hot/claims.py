@@ -27,7 +27,7 @@ def claim(wish: Claim, view: "View", writes: Writes) -> Answer:
     if job is None:
         return Otherwise.BUSY
     plain = step.state == StepState.QUEUED and not (step.special or step.cancel_requested or step.delayed)
-    if not plain or not job.plain or job.limited or step.permit_id is None or step.target_state or step.preview_digest:
+    if not plain or not job.plain or job.limited(step.tool) or step.permit_id is None or step.seen:
         return Otherwise.GENERAL
     call = call_of(step)
     digest = call.digest()

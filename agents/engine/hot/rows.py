@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from agents.engine import backlog
+from agents.models import RateLimit
 from agents.states import JobState, StepState
+from approvals.policy.match import matches
 
 
 @dataclass(slots=True)
@@ -21,22 +24,33 @@ class JobRow:
     labels: Any
     feed_seq: int
     tokens_used: int
-    unstarted: bool
     agent: str
     repository: str
     branch: str
+    tenant_id: int | None
     special: bool
+    ends_specially: bool
     groups: list[str]
     policies: list[UUID]
-    limited: bool
+    limits: list[str]
 
     def __post_init__(self) -> None:
         self.labels = json.loads(self.labels)
+        self.groups.sort()
 
     @property
     def plain(self) -> bool:
         """It runs, and nobody wants it otherwise."""
-        return not self.special and not self.cancel_requested and self.state in (JobState.QUEUED, JobState.RUNNING)
+        running = self.state in (JobState.QUEUED, JobState.RUNNING)
+        return running and not (self.special or self.cancel_requested or backlog.capped(self.tenant_id))
+
+    def limited(self, tool: str) -> bool:
+        """Is there a rate limit on the tool, or may there be one on the endpoint that it asks?"""
+        for limit in self.limits:
+            kind, _, pattern = limit.partition(" ")
+            if tool.startswith("llm.") if kind == RateLimit.Kind.ENDPOINT else matches([pattern], tool):
+                return True
+        return False
 
 
 @dataclass(slots=True)
@@ -65,6 +79,11 @@ class StepRow:
 
     def __post_init__(self) -> None:
         self.arguments, self.target_state = json.loads(self.arguments), json.loads(self.target_state)
+
+    @property
+    def seen(self) -> bool:
+        """People saw what it would do."""
+        return bool(self.target_state or self.preview_digest)
 
     @property
     def facts(self) -> dict[str, Any]:

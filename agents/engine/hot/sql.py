@@ -6,12 +6,11 @@ one job alone waits (`LOCK_PATIENTLY`), holding nothing.
 
 _JOBS = """
 SELECT j.id, j.kind, j.state, j.cancel_requested, j.owner_id, u.username, j.labels, j.feed_seq, j.tokens_used,
-       j.started_at IS NULL, COALESCE(a.name, ''), COALESCE(r.name, ''), COALESCE(r.default_branch, ''),
-       {special},
+       COALESCE(a.name, ''), COALESCE(r.name, ''), COALESCE(r.default_branch, ''), j.tenant_id, {special}, {ending},
        ARRAY(SELECT g.name::text FROM auth_user_groups m JOIN auth_group g ON g.id = m.group_id
-              WHERE m.user_id = j.owner_id ORDER BY g.name),
+              WHERE m.user_id = j.owner_id),
        ARRAY(SELECT v.id FROM approvals_policyversion v WHERE v.status = 'published'),
-       EXISTS (SELECT FROM agents_ratelimit WHERE enabled)
+       ARRAY(SELECT l.kind || ' ' || l.pattern FROM agents_ratelimit l WHERE l.enabled)
   FROM agents_job j JOIN auth_user u ON u.id = j.owner_id
   LEFT JOIN agents_agent a ON a.id = j.agent_id LEFT JOIN agents_repository r ON r.id = j.repository_id
  WHERE j.id = ANY(ARRAY(SELECT job_id FROM agents_step WHERE id = ANY(%s)) || %s::uuid[])
@@ -19,14 +18,18 @@ SELECT j.id, j.kind, j.state, j.cancel_requested, j.owner_id, u.username, j.labe
 """
 
 # What the hot path knows nothing of. A column that changes how a job or a step goes on belongs here.
-_SPECIAL_JOB = """(j.parent_id IS NOT NULL OR j.concurrency_key <> '' OR j.deadline_at IS NOT NULL
-        OR j.workflow_version_id IS NOT NULL OR EXISTS (SELECT FROM agents_tenant t WHERE t.id = j.tenant_id AND t.max_running IS NOT NULL) OR j.grant <> '[]' OR j.starts_at IS NOT NULL
-        OR j.workspace_of IS NOT NULL)"""
+_SPECIAL_JOB = (
+    """(j.concurrency_key <> '' OR j.grant <> '[]' OR j.starts_at IS NOT NULL OR j.workspace_of IS NOT NULL)"""
+)
+# The same for how a job ends; somebody listens to the owner's events (`agents.triggers.emit`).
+_SPECIAL_END = """(j.kind = 'goal' OR j.parent_id IS NOT NULL OR j.workflow_version_id IS NOT NULL
+        OR EXISTS (SELECT FROM agents_eventrule e WHERE e.enabled AND e.owner_id = j.owner_id)
+        OR EXISTS (SELECT FROM agents_webhookendpoint w WHERE w.enabled AND w.owner_id = j.owner_id))"""
 _SPECIAL_STEP = """(s.kind <> 'call' OR s.parent_id IS NOT NULL OR s.template IS NOT NULL OR s.condition <> ''
         OR s.spec IS NOT NULL OR s.timeout_s IS NOT NULL OR s.compensates_id IS NOT NULL OR s.fallback_used <> 0
         OR s.approval_id IS NOT NULL OR s.waits_for <> '' OR s.workspace_of IS NOT NULL)"""
 
-LOCK_PATIENTLY = _JOBS.format(special=_SPECIAL_JOB)
+LOCK_PATIENTLY = _JOBS.format(special=_SPECIAL_JOB, ending=_SPECIAL_END)
 LOCK = f"{LOCK_PATIENTLY} SKIP LOCKED"
 
 READ_PATIENTLY = f"""
@@ -63,7 +66,7 @@ WRITE = """
 WITH given AS MATERIALIZED (SELECT %s::jsonb AS d, %s::timestamptz AS now, %s::timestamptz AS lease),
 settled AS (
   UPDATE agents_step s SET state = 'succeeded', finished_at = g.now, lease_until = NULL, result = x.result, tokens = 0,
-         error_code = '', error = ''
+         error_class = '', error_code = '', error = ''
     FROM given g, jsonb_to_recordset(g.d->'settled') AS x(id uuid, attempt int, result jsonb)
    WHERE s.id = x.id AND s.attempt = x.attempt AND mod(x.attempt, 1) = 0 RETURNING 1),
 claimed AS (

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from psycopg import Connection, Cursor
 
+from agents.engine.ending import THINK
 from agents.engine.hot import sql
 from agents.engine.hot.claims import begin, call_of
 from agents.engine.hot.plans import Plan, plans
@@ -40,7 +41,8 @@ def settle(
     if step is None or job is None:
         return Otherwise.BUSY
     held = step.state == StepState.RUNNING and step.attempt == mine.attempt and not step.cancel_requested
-    if not held or step.special or not job.plain or job.state != JobState.RUNNING or not wish.result.ok:
+    plain = held and not step.special and step.tool != THINK and not job.limited(step.tool) and wish.result.ok
+    if not plain or not job.plain or job.state != JobState.RUNNING:
         return Otherwise.GENERAL
     plan = plans.known(job.id)
     if plan is None or plan.last_seq != view.last_seq.get(job.id):
@@ -62,7 +64,7 @@ def settle(
     _succeed(job, step, wish, writes)
     settled = Settled()
     for one, (decision, risk) in zip(free, decisions, strict=True):
-        follow = wish.follow and settled.next is None and one.queue == wish.delivery.queue and not job.limited
+        follow = wish.follow and settled.next is None and one.queue == wish.delivery.queue and not job.limited(one.tool)
         claimed = _release(job, one, decision, risk, wish, writes, follow=follow)
         if claimed is not None:
             settled.next = claimed
@@ -78,7 +80,7 @@ def _free(step: StepRow, plan: Plan, view: "View") -> list[StepRow] | None:
     free = []
     for step_id in plan.after.get(step.key, ()):
         one = view.steps.get(step_id)
-        if one is None or one.special or one.target_state or one.preview_digest:
+        if one is None or one.special or one.seen:
             return None
         if one.state != StepState.PENDING:
             continue
@@ -128,7 +130,7 @@ def _ends(job: JobRow, step: StepRow, view: "View", raw: Raw) -> bool | None:
     """Does the job succeed with this step? None: it neither does nor simply goes on."""
     siblings = [one for one in view.steps.values() if one.job_id == job.id and one.id != step.id]
     if any(one.state in ACTIVE for one in siblings):
-        return False
+        return False  # it goes on; whether it is RUNNING or WAITING does not change by what only ended
     cursor = Cursor(raw)
     cursor.execute(sql.REST, {"job": job.id, "touched": [step.id, *(one.id for one in siblings)]}, prepare=True)
     found = cursor.fetchone()
@@ -136,7 +138,7 @@ def _ends(job: JobRow, step: StepRow, view: "View", raw: Raw) -> bool | None:
     goes_on, unlike = found
     if goes_on:
         return False
-    if unlike or any(one.state != StepState.SUCCEEDED for one in siblings) or job.kind == "goal":
+    if unlike or job.ends_specially or any(one.state != StepState.SUCCEEDED for one in siblings):
         return None
     cursor.execute(emit.LISTENED, {"owner": job.owner_id}, prepare=True)
     listened = cursor.fetchone()
