@@ -16,7 +16,7 @@ THINK = "llm.think"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """steps: how many the job had; outputs: of a workflow that succeeded and has some."""
+    """steps: how many the job had; outputs: of a workflow that has some; where it failed, if all can be told."""
 
     state: JobState
     outcome: str
@@ -57,16 +57,29 @@ def of(job: Job) -> Ending:
     first = bad.exclude(state=StepState.SKIPPED).first() or bad.first()
     if first is not None:
         outcome = f"Step {first.key} ({first.tool}) {first.state}: {first.error}".strip()
-        return Ending(state=JobState.FAILED, outcome=outcome, steps=count)
+        return Ending(state=JobState.FAILED, outcome=outcome, steps=count, outputs=_as_far(job))
     return _succeeded(job, own.count(), own.filter(passed).count(), count)
+
+
+def _spec(job: Job) -> dict[str, str] | None:
+    definition = job.workflow_version.definition if job.workflow_version else None
+    return (definition or {}).get("outputs")
+
+
+def _as_far(job: Job) -> dict[str, Any] | None:
+    """The outputs of a job that failed, where all of them can be told: which check passed, and which did not."""
+    spec = _spec(job)
+    try:
+        return expressions.outputs(job, spec) if spec else None
+    except expressions.ExpressionFailed:
+        return None
 
 
 def _succeeded(job: Job, own: int, skipped: int, count: int) -> Ending:
     outcome = f"All {own} steps succeeded."
     if skipped:
         outcome = f"{own - skipped} of {own} steps succeeded; {skipped} did not apply."
-    definition = job.workflow_version.definition if job.workflow_version else None
-    spec = (definition or {}).get("outputs")
+    spec = _spec(job)
     try:
         outputs = expressions.outputs(job, spec) if spec else None
     except expressions.ExpressionFailed as error:
