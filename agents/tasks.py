@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from celery import Task, shared_task
@@ -140,7 +140,7 @@ def _worker_ready(sender: Any, **_: Any) -> None:
     leases.on_beat(registration.beat)  # writes the row; a database that is away now may be back then
     draining.registrations.append(registration)
     group = settings.WORKER_GROUPS.get(os.environ.get("COUNTERSIGN_WORKER_GROUP", ""), {})
-    Releaser(list(group.get("queues", settings.QUEUES))).start()
+    Releaser(list(cast("list[str]", group.get("queues", settings.QUEUES)))).start()
 
 
 @worker_shutting_down.connect

@@ -5,6 +5,7 @@ Redis: a key that is there only while its data is. RabbitMQ: a durable queue tha
 
 import logging
 import time
+from typing import Any
 from uuid import uuid4
 
 from amqp.exceptions import AMQPError, NotFound
@@ -60,14 +61,15 @@ def _amqp_is_new() -> bool:
 
 
 def _declared_anew(connection: Connection) -> bool:
-    channel = connection.channel()
+    channel: Any = connection.channel()
     try:
         channel.queue_declare(queue=QUEUE, passive=True)
         channel.close()
         return False
     except NotFound:  # it closes the channel
         log.warning("broker.is_new")
-    with connection.channel() as other:
+    with connection.channel() as opened:
+        other: Any = opened
         other.queue_declare(queue=QUEUE, durable=True, auto_delete=False)
     return True
 

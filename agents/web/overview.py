@@ -218,8 +218,8 @@ def queue_lines(depths: dict[str, int | None], processes: Sequence[WorkerLine], 
     found: dict[str, dict[str, Any]] = defaultdict(dict)
     for row in waiting.annotate(queued=Count("pk"), oldest=Min("ready_at", filter=due)):
         found[row["queue"]].update(row)
-    for row in running.annotate(running=Count("pk")):
-        found[row["queue"]].update(row)
+    for held in running.annotate(running=Count("pk")):
+        found[held["queue"]].update(held)
     lines = []
     for name in settings.QUEUES:
         of_it = found.get(name, {})
