@@ -147,7 +147,7 @@ def _by_celery(queue: str, message: Message) -> bool:
 
 
 def _failed(queue: str, error: Exception) -> None:
-    log.warning("step.publish_failed", extra={"queue": queue, "error": type(error).__name__})
+    log.warning("step.publish_failed", extra={"queue": queue, "error": f"{type(error).__name__}: {error}"[:300]})
 
 
 @lru_cache(maxsize=1)
