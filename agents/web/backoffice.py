@@ -23,6 +23,8 @@ GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
         [
             ("agents.Job", "work", "What was submitted, and what became of it"),
             ("agents.Step", "linear_scale", "Every call: its arguments, decision and result"),
+            ("agents.Workflow", "account_tree", "Who may change which"),
+            ("agents.WorkflowVersion", "history", "What was published, and when"),
             ("agents.Agent", "smart_toy", "Instructions, tools and limits"),
             ("agents.Repository", "source", "Remotes that jobs may work on"),
             ("agents.LlmCall", "forum", "What models were asked, how long it took"),

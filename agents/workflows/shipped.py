@@ -6,6 +6,7 @@ from pathlib import Path
 
 from django.db import transaction
 
+from agents.errors import InvalidWorkflow
 from agents.models import Workflow, WorkflowVersion
 from agents.workflows import versions
 
@@ -21,16 +22,34 @@ def ensure_workflows(*, now: datetime) -> list[WorkflowVersion]:
     """Publishes what is missing or has changed since, each as a new version; gives what it published.
 
     What people have made their own, by a name of theirs or a version of theirs, is left alone.
+
+    Raises:
+        InvalidWorkflow: a shipped text is wrong.
     """
-    made = []
-    for name, source in sources().items():
-        with transaction.atomic():
-            if _kept(name, source):
-                continue
-            version = versions.save_draft(source, note="Came with the server.", by=None, now=now)
-            if version.status == WorkflowVersion.Status.DRAFT:
-                made.append(versions.publish(version.pk, by=None, now=now))
+    made: list[WorkflowVersion] = []
+    waiting = sources()
+    while waiting:
+        later: dict[str, str] = {}
+        refused: InvalidWorkflow | None = None
+        for name, source in waiting.items():
+            try:
+                made += _publish(name, source, now=now)
+            except InvalidWorkflow as error:  # it may name one that comes after it
+                later[name], refused = source, error
+        if refused is not None and len(later) == len(waiting):
+            raise refused
+        waiting = later
     return made
+
+
+@transaction.atomic
+def _publish(name: str, source: str, *, now: datetime) -> list[WorkflowVersion]:
+    if _kept(name, source):
+        return []
+    version = versions.save_draft(source, note="Came with the server.", by=None, now=now)
+    if version.status != WorkflowVersion.Status.DRAFT:
+        return []
+    return [versions.publish(version.pk, by=None, now=now)]
 
 
 def _kept(name: str, source: str) -> bool:
