@@ -29,8 +29,8 @@ from config.devstack.linux import die_with_parent  # noqa: E402
 
 WITHIN = 0.20
 MS = {
-    "claim_p50": "finish to claim, p50",
-    "claim_p95": "finish to claim, p95",
+    "claim_p50": "claim to claim of the next step, p50",
+    "claim_p95": "claim to claim of the next step, p95",
     "submit": "submit",
     "sweep": "a sweep that finds nothing",
     "dashboard": "the dashboard's queries",
@@ -169,7 +169,7 @@ def _workers(servers: Servers, name: str, url: str, redis_url: str) -> list[subp
     return [
         servers.program(
             f"worker-{name}-{n}",
-            *("celery", "-A", "config.celery", "--quiet", "worker", "-n", f"g{name}-{n}@%h", "-Q", "shell"),
+            *("celery", "-A", "config.celery", "--quiet", "worker", "-n", f"g{name}-{n}@%h", "-Q", "shell,files"),
             *("--pool", "threads", "-c", "4", "--without-gossip", "--without-mingle", "-l", "WARNING"),
             *("-I", "bench.parts.noop"),
             COUNTERSIGN_WORKER_GROUP="shell",
