@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from agents import archive
+from agents.connections import rest
 from agents.models import FeedEntry
 
 log = logging.getLogger(__name__)
@@ -158,6 +159,7 @@ class LogSink:
         try:
             with transaction.atomic():
                 append(self._job_id, [self._entry(stream, text) for stream, text in pending], now=timezone.now())
+            rest()
         except (OperationalError, InterfaceError) as error:
             # no reason to end the command whose output this is
             self._pending = [*pending, *self._pending]

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from agents import archive
+from agents.connections import rest
 from agents.draining import Draining
 from agents.engine import answers, children, dispatch, watchdog
 from agents.engine.dispatch import PROBE, RUN
@@ -51,6 +52,7 @@ def run_step(self: Task, step_id: str, fence: int) -> None:
         draining.add((UUID(step_id), fence))
         return
     execute(UUID(step_id), fence, _delivery(self), may_follow=lambda: not draining.begun())
+    rest()
 
 
 @shared_task(name=PROBE, bind=True, acks_late=True, ignore_result=True)

@@ -4,10 +4,12 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import task_prerun
+from celery.signals import task_prerun, worker_init
 from django.conf import settings
 from django.db import close_old_connections
 from kombu import Queue
+
+from config.pool import share_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.prod")
 
@@ -22,6 +24,13 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.CELERY_DB_REUSE_MAX = 2**62
 app.conf.task_queues = [Queue(name, routing_key=name) for name in settings.QUEUES]
 app.autodiscover_tasks()
+
+
+@worker_init.connect
+def _share_connections(**_: Any) -> None:
+    """Of model calls many threads wait at once, and each needs the database for moments only."""
+    if os.environ.get("COUNTERSIGN_WORKER_GROUP") == "llm":
+        share_connections(max_size=settings.LLM_DATABASE_POOL_MAX)
 
 
 @task_prerun.connect

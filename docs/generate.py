@@ -83,6 +83,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "in the database and are released in the fair order. 0: no bound, and no order.",
         "RELEASE_AGEING_S": "Seconds of waiting that count as one priority better.",
         "JOBS_QUEUED_MAX": "Jobs that may be open at once; further ones are refused with 429.",
+        "LLM_THREADS": "Model calls that one `llm` worker holds at a time.",
+        "LLM_DATABASE_POOL_MAX": "Database connections that they share; a call needs one for moments only.",
         "STEP_LEASE_S": "Seconds without a sign of life after which a worker counts as dead.",
         "STEP_REPUBLISH_AFTER_S": "Seconds until a message that nobody took is sent again.",
         "POISON_LOSSES": "After so many workers were lost with one step it is quarantined.",

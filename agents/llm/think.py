@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db.models import Sum
 from django.utils import timezone
 
+from agents.connections import rest
 from agents.engine.limits import charge
 from agents.llm import conversation, functions
 from agents.llm.errors import LlmError
@@ -130,6 +131,7 @@ def ask(asking: Asking, messages: list[dict[str, Any]]) -> Answer:
         request_sha256=hashlib.sha256(canonical_json(request.body())).hexdigest(),
         at=timezone.now(),
     )
+    rest()  # the database connection, while the model thinks
     try:
         answer = client.complete(
             asking.endpoint,

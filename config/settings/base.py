@@ -250,9 +250,10 @@ CELERY_ENABLE_UTC = True
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 
+LLM_DATABASE_POOL_MAX = env.integer("LLM_DATABASE_POOL_MAX", 16)  # connections that the llm worker's threads share
 # A worker process a group; a group serves these queues with this many threads.
 WORKER_GROUPS = {
-    "llm": {"queues": ["llm"], "threads": 16},
+    "llm": {"queues": ["llm"], "threads": env.integer("LLM_THREADS", 16)},
     "shell": {"queues": ["shell", "files"], "threads": 4},
     "git": {"queues": ["git"], "threads": 4},
     "control": {"queues": ["control"], "threads": 2},

@@ -11,6 +11,7 @@ from django.db import connection
 from django.utils import timezone
 from psycopg import Connection, Cursor
 
+from agents.connections import rest
 from agents.engine.hot import claims, sql, successes
 from agents.engine.hot.after import publish
 from agents.engine.hot.plans import plans
@@ -39,13 +40,19 @@ def take(wishes: Sequence[Wish]) -> list[Answer]:
     if not key.enrolled:  # the general code enrols it
         return [Otherwise.GENERAL] * len(wishes)
     try:
-        answers = _take(wishes, patient=False)
-        for place, answer in enumerate(answers):
-            if answer is Otherwise.BUSY:
-                answers[place] = _take([wishes[place]], patient=True)[0]
+        return _all(wishes)
     except psycopg.Error as error:
         log.warning("hot.given_up", extra={"error": type(error).__name__, "wishes": len(wishes)})
         return [Otherwise.GENERAL] * len(wishes)
+    finally:
+        rest()
+
+
+def _all(wishes: Sequence[Wish]) -> list[Answer]:
+    answers = _take(wishes, patient=False)
+    for place, answer in enumerate(answers):
+        if answer is Otherwise.BUSY:
+            answers[place] = _take([wishes[place]], patient=True)[0]
     return [Otherwise.GENERAL if answer is Otherwise.BUSY else answer for answer in answers]
 
 
