@@ -334,6 +334,11 @@ def test_the_message_is_what_celery_would_send():
     assert ours == theirs
 
 
+def test_nothing_to_send_asks_the_broker_for_nothing(caplog):
+    assert publisher.push("shell", []) == 0
+    assert "step.publish_failed" not in caplog.text
+
+
 def test_other_brokers_get_celerys_own_messages(settings, monkeypatch):
     sent: list[Any] = []
     settings.CELERY_BROKER_URL = "amqp://elsewhere//"
