@@ -18,6 +18,6 @@ def acting_user(username: str | None) -> User:
         return user
     superusers = list(User.objects.filter(is_superuser=True, is_active=True).order_by("pk")[:2])
     if len(superusers) != 1:
-        found = "no superuser" if not superusers else "several superusers"
-        raise InvalidInput(f"Say who you are with --as USER: there is {found}.", field="as")
+        found = "is no superuser" if not superusers else "are several superusers"
+        raise InvalidInput(f"Say who you are with --as USER: there {found}.", field="as")
     return superusers[0]

@@ -124,6 +124,9 @@ def _workflow_job(given: JobInput, name: str, user: User, idempotency_key: str, 
     )
 
 
+_FIRST_YEAR, _LAST_YEAR = 1970, 2999
+
+
 def _starts_at(given: JobInput) -> datetime | None:
     if given.starts_at is None:
         return None
@@ -135,6 +138,8 @@ def _starts_at(given: JobInput) -> datetime | None:
         raise InvalidInput("Must be a time such as 2030-01-31T09:00:00Z.", field="starts_at") from None
     if found.utcoffset() is None:
         raise InvalidInput("Must say its offset from UTC, such as Z or +02:00.", field="starts_at")
+    if not _FIRST_YEAR <= found.year <= _LAST_YEAR:  # no sum with a deadline or an offset may leave the calendar
+        raise InvalidInput(f"Must lie in the years {_FIRST_YEAR} to {_LAST_YEAR}.", field="starts_at")
     return found.astimezone(UTC)
 
 

@@ -216,6 +216,9 @@ def test_a_delayed_job_begins_when_its_time_has_come(test_tools):
     assert run_due(job).state == JobState.SUCCEEDED
     with pytest.raises(InvalidInput):
         plan(step("a"), starts_at="2030-01-31T09:00:00")  # in which time zone?
+    for edge in ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00"):
+        with pytest.raises(InvalidInput, match="years 1970 to 2999"):
+            plan(step("a"), starts_at=edge, deadline_s=3600)
 
 
 # undoing
