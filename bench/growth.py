@@ -74,7 +74,8 @@ def main() -> int:
     options = parser.parse_args()
     sizes = [1_000, 20_000] if options.quick else [1_000, 100_000, 1_000_000]
     rounds, jobs, steps = (3, 10, 10) if options.quick else (7, 20, 20)
-    with Servers() as servers:
+    # its sweeps are minutes apart: a watchdog would take that for workers that do not consume
+    with Servers(CANARY_EVERY_S="0") as servers:
         figures = run(servers, sizes, rounds=rounds, jobs=jobs, steps=steps)
     show(figures)
     if options.json:

@@ -17,6 +17,7 @@ from bench.campaign.stack import Stack
 ONCE = {"campaign.once", "campaign.asked", "campaign.blind"}
 WRITES = {*ONCE, "campaign.repeat"}
 OUTAGES = {"restart_postgres", "crash_postgres", "pause_postgres", "slow_disk"}
+STOPS = {"stop_worker", "stop_sweeper", "stop_web"}
 AROUND_S = 2.0  # an outage's end is seen by us a moment after it, and by a worker's lease a moment later
 
 _STEPS = """
@@ -77,7 +78,7 @@ def judge(stack: Stack, ledger: Ledger, submitted: list[Submitted], faults: list
     _jobs(stack, verdict, submitted)
     _effects(verdict, ledger, steps)
     _git(stack, verdict, submitted, steps)
-    _lost_attempts(verdict, steps, attempts, doubts, faults)
+    _lost_attempts(verdict, steps, attempts, doubts, faults, stack.lease_s)
     _failures(verdict, steps, attempts)
     _recoveries(stack, verdict, attempts, doubts, faults)
     verdict.counts |= {
@@ -168,15 +169,20 @@ def _git(stack: Stack, verdict: Verdict, submitted: list[Submitted], steps: list
     verdict.counts["branches pushed"] = len(there) - 1
 
 
-def _hit(attempt: Attempt, faults: list[Fault]) -> Fault | None:
-    """The fault that took this attempt: its worker was killed or stopped in it, or the database was away."""
+def _hit(attempt: Attempt, faults: list[Fault], lease_s: float) -> Fault | None:
+    """The fault that took this attempt: its worker was killed or stopped in it, or the database was away.
+
+    A lease counts from the moment at which the claim was asked for, so a claim that had to wait may come with a lease
+    that is over: for the database, or for the row locks of another process that stood still in mid-transaction.
+    """
     ended = attempt.ended_at or time.time()
     for fault in faults:
         theirs = fault.name == f"worker-{attempt.worker.partition('@')[0]}"
         if theirs and attempt.claimed_at - AROUND_S <= fault.ended and fault.began <= ended:
             return fault
+    asked = attempt.claimed_at - lease_s - AROUND_S
     for fault in faults:
-        if fault.kind in OUTAGES and attempt.claimed_at - AROUND_S <= fault.ended and fault.began - AROUND_S <= ended:
+        if fault.kind in OUTAGES | STOPS and asked <= fault.ended and fault.began - AROUND_S <= ended:
             return fault
     return None
 
@@ -187,6 +193,7 @@ def _lost_attempts(
     attempts: dict[str, list[Attempt]],
     doubts: set[tuple[str, int]],
     faults: list[Fault],
+    lease_s: float,
 ) -> None:
     """Each lost, late or doubtful attempt must have been hit by a fault in mid-act."""
     names = {step[0]: f"{step[3]} {step[2]} of {step[1]}" for step in steps}
@@ -196,7 +203,7 @@ def _lost_attempts(
             doubtful = (step, one.number) in doubts
             if not doubtful and one.outcome not in {"lost", "late"} and one.ended_at is not None:
                 continue
-            fault = _hit(one, faults)
+            fault = _hit(one, faults, lease_s)
             if fault is None:
                 what = "in doubt" if doubtful else one.outcome or "open"
                 verdict.unexplained.append(f"{names[step]}: attempt {one.number} of {one.worker} {what}: {one.error}")
