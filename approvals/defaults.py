@@ -16,6 +16,13 @@ RULES: list[tuple[str, list[str], str, str, str]] = [
     ("model-turns", ["llm.*"], "", ALLOW, "The model's turns are bounded by the job's limits."),
     ("workspace", ["workspace.*"], "", ALLOW, "The workspace is the job's own."),
     ("files", ["files.*"], "", ALLOW, "Files of the job's own workspace."),
+    (
+        "delegation",
+        ["job.delegate", "job.workflow"],
+        "",
+        ALLOW,
+        "It starts a job of no wider grant, whose every step is decided on.",
+    ),
     ("questions", ["human.*"], "", ALLOW, "Asking a person changes nothing."),
     (
         "git-reading",

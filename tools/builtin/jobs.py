@@ -29,7 +29,8 @@ class Delegate(_StartsJob):
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",
         "properties": {
-            "goal": {"type": "string", "minLength": 1, "maxLength": 20_000, "description": "What it is to reach."},
+            # room for what two jobs before it reported
+            "goal": {"type": "string", "minLength": 1, "maxLength": 60_000, "description": "What it is to reach."},
             "agent": {**_NAME, "description": "By name; the own agent where none is given."},
             "tools": {
                 "type": "array",

@@ -38,19 +38,20 @@ def move(scene: Scene) -> Move:
 
 def _review(text: str, schema: dict[str, Any]) -> dict[str, Any]:
     """What the rules find in the added lines of a diff; fields that are not known are filled with the least."""
-    findings = list(_findings(text))[:FINDINGS_MOST]
+    found = list(findings(text))[:FINDINGS_MOST]
     files = len(re.findall(r"(?m)^\+\+\+ ", text))
-    grave = any(one["severity"] == "high" for one in findings)
-    count = f"{len(findings)} finding{'s' if len(findings) != 1 else ''}"
+    grave = any(one["severity"] == "high" for one in found)
+    count = f"{len(found)} finding{'s' if len(found) != 1 else ''}"
     known = {
         "summary": f"{WHO} By its rules: {count} in {files} changed file{'s' if files != 1 else ''}.",
-        "verdict": "request_changes" if grave else "comment" if findings else "approve",
-        "findings": findings,
+        "verdict": "request_changes" if grave else "comment" if found else "approve",
+        "findings": found,
     }
     return {**_least(schema), **{name: one for name, one in known.items() if name in schema["properties"]}}
 
 
-def _findings(text: str) -> Iterator[dict[str, Any]]:
+def findings(text: str) -> Iterator[dict[str, Any]]:
+    """What the rules find in the added lines of a diff."""
     path, line = "", 0
     for row in text.splitlines():
         if row.startswith("+++ "):

@@ -1,7 +1,7 @@
 """Which script answers which goal."""
 
 from agents.demo import GOAL
-from agents.llm.scripted import answers, demo, look
+from agents.llm.scripted import answers, demo, look, team
 from agents.llm.scripted.scene import Move, Scene
 
 
@@ -11,7 +11,7 @@ def move(scene: Scene) -> Move:
         return answers.move(scene)
     if _plain(scene.goal) == _plain(GOAL) and all(scene.has(name) for name in demo.NEEDS):
         return demo.move(scene)
-    return look.move(scene)
+    return team.move(scene) or look.move(scene)
 
 
 def _plain(text: str) -> str:

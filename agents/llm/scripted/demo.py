@@ -45,21 +45,21 @@ def move(scene: Scene) -> Move:
                 Ask(name="git.log", arguments={}, reason="To know what was done, for the release notes."),
             ),
         )
-    test = _last_test(scene)
+    test = last_test(scene)
     if test is None:
-        return Move(words="Now the tests, as they stand.", asks=(_run_tests("To see which tests fail."),))
+        return Move(words="Now the tests, as they stand.", asks=(run_tests("To see which tests fail."),))
     if test.refused_by or test.status not in ("OK", "FAILED"):
         return finish(f"{WHO} I could not run the tests: {test.status} {test.line}", success=False)
     if any(one.name == "files.write" and one.ok and one.arguments.get("path") != NOTES for one in scene.after(test)):
         return Move(
-            words="The file is changed. The tests again.", asks=(_run_tests("To see whether the change helps."),)
+            words="The file is changed. The tests again.", asks=(run_tests("To see whether the change helps."),)
         )
     if not test.ok:
-        return _mend(scene, test)
+        return mend(scene, test)
     return _deliver(scene, test)
 
 
-def _mend(scene: Scene, test: Done) -> Move:
+def mend(scene: Scene, test: Done) -> Move:
     """From a failing test to the file that it tests, and to a change derived from what that file says."""
     edits = [one for one in scene.all("files.write") if one.arguments.get("path") != NOTES]
     if edits and not edits[-1].ok:
@@ -263,11 +263,11 @@ def _give_up(scene: Scene, done: Done) -> Move:
     return finish(f"{WHO} {told}", success=False)
 
 
-def _last_test(scene: Scene) -> Done | None:
+def last_test(scene: Scene) -> Done | None:
     return next((one for one in reversed(scene.all("shell.exec")) if one.arguments.get("argv") == TESTS), None)
 
 
-def _run_tests(reason: str) -> Ask:
+def run_tests(reason: str) -> Ask:
     return Ask(name="shell.exec", arguments={"argv": TESTS}, reason=reason)
 
 

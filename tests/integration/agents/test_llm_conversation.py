@@ -89,4 +89,5 @@ def test_the_default_agent_is_made_once_and_left_as_people_edited_it():
     assert (agent.name, agent.tools, agent.instructions) == ("developer", TOOLS, INSTRUCTIONS)
     Agent.objects.filter(pk=agent.pk).update(instructions="Ours.")
     assert ensure_agents().instructions == "Ours."
-    assert Agent.objects.count() == 1
+    team = {"developer", "researcher", "coder", "reviewer"}
+    assert set(Agent.objects.values_list("name", flat=True)) == team
