@@ -10,6 +10,7 @@ from uuid import UUID
 from celery import Task, shared_task
 from celery.signals import task_postrun, task_prerun, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from django.conf import settings
+from django.db.backends.signals import connection_created
 from django.utils import timezone
 
 from agents import archive
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 WORKSPACE_KEPT_DAYS = 7
 WORKSPACES_ASKED = 500  # in one query
 ARCHIVE_FOR_S = 600.0
+STOPPED_FOR_LEAST_S = 10
 
 draining = Draining(leases, activity)
 
@@ -124,6 +126,18 @@ def _task_begins(**_: Any) -> None:
 @task_postrun.connect
 def _task_ended(**_: Any) -> None:
     activity.end()
+
+
+@worker_init.connect
+def _bound_transactions(**_: Any) -> None:
+    """A worker that is stopped in mid-transaction gives its row locks back, so that others can take its steps over."""
+    connection_created.connect(_bound_transaction, dispatch_uid="agents.tasks")
+
+
+def _bound_transaction(connection: Any, **_: Any) -> None:
+    with connection.cursor() as cursor:
+        longest_ms = int(1000 * max(settings.STEP_LEASE_S, STOPPED_FOR_LEAST_S))
+        cursor.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, false)", [str(longest_ms)])
 
 
 @worker_init.connect
