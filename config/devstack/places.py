@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import pwd
+import secrets
 import socket
 import stat
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from config.devstack.errors import StackError
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+_GIVEN: set[int] = set()  # by `free_port`, whose callers may not listen yet
 
 
 def server_user() -> str | None:
@@ -74,11 +76,25 @@ def give_to(path: Path, user: str | None) -> None:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 that nobody listens on just now, and that no outgoing connection is given meanwhile."""
+    below = min(_first_of_connections(), 32768)
+    for _ in range(200):
+        port = 10240 + secrets.randbelow(below - 10240) if below > 12000 else 0
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found: int = probe.getsockname()[1]
+            if found not in _GIVEN:
+                _GIVEN.add(found)
+                return found
+    raise StackError("No TCP port of 127.0.0.1 is free.")
+
+
+def _first_of_connections() -> int:
+    """The lowest port that the system gives to outgoing connections."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        return 32768
 
 
 def check_port_is_free(port: int) -> None:

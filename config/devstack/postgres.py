@@ -61,7 +61,7 @@ class Postgres:
         """A connection URL; by default as the superuser."""
         return f"postgresql://{user}:{password or self.password}@127.0.0.1:{self.port}/{database}"
 
-    def start(self, *, timeout_s: float = 30) -> None:
+    def start(self, *, timeout_s: float = 60) -> None:
         """Creates the cluster where it is missing, starts the server and waits until it answers.
 
         Raises:
@@ -115,7 +115,7 @@ class Postgres:
                 **_as(user),
             )
 
-    def wait(self, *, timeout_s: float = 30) -> None:
+    def wait(self, *, timeout_s: float = 60) -> None:
         """Waits until the server that was launched answers.
 
         Raises:

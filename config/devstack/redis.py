@@ -45,7 +45,7 @@ class Redis:
     def url(self, database: int = 0) -> str:
         return f"redis://:{self.password}@127.0.0.1:{self.port}/{database}"
 
-    def start(self, *, timeout_s: float = 10) -> None:
+    def start(self, *, timeout_s: float = 30) -> None:
         """Raises RedisError."""
         self.launch()
         self.wait(timeout_s=timeout_s)
@@ -78,7 +78,7 @@ class Redis:
         self.process.stdin.write(settings.encode())
         self.process.stdin.close()
 
-    def wait(self, *, timeout_s: float = 10) -> None:
+    def wait(self, *, timeout_s: float = 30) -> None:
         """Waits until the server that was launched answers.
 
         Raises:

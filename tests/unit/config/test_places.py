@@ -57,3 +57,10 @@ def test_a_port_in_use_is_named_with_one_that_is_free() -> None:
         with pytest.raises(StackError, match=rf"Port {port} is in use; choose another: bin/up --port \d+\."):
             places.check_port_is_free(port)
     places.check_port_is_free(places.free_port())
+
+
+def test_ports_are_given_once_and_no_outgoing_connection_takes_them_meanwhile() -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    given = [places.free_port() for _ in range(50)]
+    assert len(set(given)) == 50
+    assert first <= 12000 or all(port < first for port in given)
