@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -46,6 +47,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"browser tests: {len(ran)} ran in {find_browser()}")
     if skipped:
         terminalreporter.write_line(f"browser tests: {len(skipped)} SKIPPED, since {NO_BROWSER}", yellow=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """The test database, which tests that commit leave empty."""
+    from tests.flushing import Flushing  # needs the models
+
+    with django_db_blocker.unblock():
+        flushing = Flushing()
+    with flushing.installed():
+        yield
 
 
 @pytest.fixture(scope="session")

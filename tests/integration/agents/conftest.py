@@ -11,8 +11,9 @@ def test_tools(settings, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _leases_thread_has_ended(request):
-    """The thread that renews leases has a connection of its own: it ends before the database goes."""
+def _leases_thread_has_ended(monkeypatch):
+    """The thread that renews leases has a connection of its own: it ends before the database goes, and soon."""
+    monkeypatch.setattr("agents.engine.leases.LOOK_S", 0.05)
     yield
     thread = leases._thread
     if thread is not None:
