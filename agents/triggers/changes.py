@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from agents.errors import InvalidInput, NotVisible
 from agents.models import EventRule, Schedule, TriggerEvent, TriggerRun, Webhook, WebhookEndpoint
 from agents.payload import parse
-from agents.triggers import addresses, emit, expressions, outbox, schedules, secrets, times
+from agents.triggers import addresses, emit, expressions, outbox, runs, schedules, secrets, times
 from agents.triggers.errors import AddressRefused
 from agents.triggers.inputs import EventInput, EventRuleInput, ScheduleInput, WebhookEndpointInput, WebhookInput
 from audit.actor import Actor, Target
@@ -150,6 +150,7 @@ def saved_by_form(row: models.Model, *, new: bool, by: User, now: datetime) -> N
 def _check_schedule(given: ScheduleInput, owner: User, now: datetime) -> None:
     times.check(cron=given.cron, time_zone=given.time_zone, interval_s=given.interval_s, now=now)
     expressions.check_payload(given.payload, NAMES_SCHEDULE, owner=owner)
+    expressions.check_values(given.payload, expressions.scope(runs.schedule_facts(given.name, now)))
 
 
 def _check_webhook(given: WebhookInput, owner: User, now: datetime) -> None:

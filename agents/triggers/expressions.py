@@ -13,6 +13,7 @@ from typing import Any
 import cel
 from django.contrib.auth.models import User
 
+from agents.engine import celtext
 from agents.errors import InvalidInput
 from agents.submit import new_job
 from agents.triggers.errors import ExpressionFailed
@@ -118,6 +119,32 @@ def render(template: Any, variables: Scope) -> Any:
     return template
 
 
+def submission(payload: Mapping[str, Any], variables: Scope) -> dict[str, Any]:
+    """`payload`, filled in. What was filled into a step's arguments is no expression of the plan: `${{` stays text.
+
+    Raises:
+        ExpressionFailed
+    """
+    filled: dict[str, Any] = render(payload, variables)
+    for step in filled.get("steps") or []:
+        if isinstance(step, dict) and "arguments" in step:
+            step["arguments"] = _quoted(step["arguments"])
+    return filled
+
+
+def check_values(payload: Mapping[str, Any], variables: Scope) -> None:
+    """Evaluates each expression, where all that they see is known beforehand.
+
+    Raises:
+        InvalidInput: fields start with `payload`.
+    """
+    for path, source in _parts(payload, ""):
+        try:
+            value(source, variables)
+        except ExpressionFailed as error:
+            raise InvalidInput(error.message, field=f"payload.{path}") from None
+
+
 def check_payload(payload: Any, names: set[str], *, owner: User) -> None:
     """Would `payload` be taken as a submission of `owner`? What expressions fill in is judged when they have.
 
@@ -126,6 +153,11 @@ def check_payload(payload: Any, names: set[str], *, owner: User) -> None:
     """
     if not isinstance(payload, Mapping):
         raise InvalidInput("Must be an object, as POST /api/v1/jobs takes it.", field="payload")
+    for path, found in celtext.texts(payload, ""):
+        try:
+            celtext.parts(found)
+        except celtext.InvalidExpression as error:  # one is never closed
+            raise InvalidInput(error.message, field=f"payload.{path}") from None
     filled = list(_parts(payload, ""))
     if len(filled) > EXPRESSIONS_MAX:
         raise InvalidInput(f"At most {EXPRESSIONS_MAX} expressions.", field="payload")
@@ -141,6 +173,17 @@ def check_payload(payload: Any, names: set[str], *, owner: User) -> None:
         if problems:
             named = [(f"payload.{field}".rstrip("."), why) for field, why in problems]
             raise InvalidInput(f"{named[0][0]}: {named[0][1]}", problems=named) from None
+
+
+def _quoted(filled: Any) -> Any:
+    """Such that the plan's own templates give the same text."""
+    if isinstance(filled, str):
+        return filled.replace(celtext.OPEN, "${{ '${' + '{' }}")
+    if isinstance(filled, Mapping):
+        return {name: _quoted(one) for name, one in filled.items()}
+    if isinstance(filled, list):
+        return [_quoted(one) for one in filled]
+    return filled
 
 
 def _parts(template: Any, path: str) -> Iterator[tuple[str, str]]:

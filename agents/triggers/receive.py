@@ -129,7 +129,7 @@ def _emit(webhook: Webhook, variables: expressions.Scope, given: Any, *, now: da
 
 def _submit(webhook: Webhook, delivery: WebhookDelivery, variables: expressions.Scope, *, now: datetime) -> Job:
     job, _ = submit(
-        expressions.render(webhook.payload, variables),
+        expressions.submission(webhook.payload or {}, variables),
         user=webhook.owner,
         idempotency_key=f"webhook:{delivery.pk}",
         trigger=f"webhook:{webhook.name}",

@@ -84,7 +84,7 @@ def _start(run_id: Any, *, now: datetime) -> int:
         return 0
     try:
         with transaction.atomic():
-            payload = expressions.render(row.payload, expressions.scope(_variables(run)))
+            payload = expressions.submission(row.payload, expressions.scope(_variables(run)))
             key = f"trigger:{run.pk}"
             job, _ = submit(payload, user=row.owner, idempotency_key=key, trigger=_name(run), now=now)
     except QueueFull as error:
@@ -140,9 +140,14 @@ def _name(run: TriggerRun) -> str:
 
 def _variables(run: TriggerRun) -> dict[str, Any]:
     if run.schedule is not None:
-        return {"schedule": {"name": run.schedule.name, "due_at": run.due_at.isoformat()}}
+        return schedule_facts(run.schedule.name, run.due_at)
     matches = run.matches.select_related("event").order_by("place")
     return {"key": run.key, "events": [event_facts(match.event) for match in matches]}
+
+
+def schedule_facts(name: str, due_at: datetime) -> dict[str, Any]:
+    """A time of a schedule as expressions see it."""
+    return {"schedule": {"name": name, "due_at": due_at.isoformat()}}
 
 
 def event_facts(event: Any) -> dict[str, Any]:

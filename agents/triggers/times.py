@@ -33,7 +33,9 @@ def check(*, cron: str, time_zone: str, interval_s: int | None, now: datetime) -
     Raises:
         InvalidInput: of `cron`, `time_zone` or `interval_s`.
     """
-    if bool(cron.strip()) == (interval_s is not None):
+    if not cron.strip() and interval_s is None:
+        raise InvalidInput("Give a cron expression, or an interval in interval_s.", field="cron")
+    if cron.strip() and interval_s is not None:
         raise InvalidInput("Give a cron expression or an interval, not both.", field="cron")
     if time_zone not in available_timezones():
         raise InvalidInput(f"There is no time zone {time_zone[:80]!r}: give an IANA name.", field="time_zone")

@@ -171,6 +171,8 @@ def test_an_owner_who_left_starts_nothing(ada):
         ({"payload": {"steps": [step(tool="no.tool")]}}, "payload.steps[0].tool"),
         ({"payload": {"steps": [step(arguments={"text": "${{ body.x }}"})]}}, "payload.steps[0].arguments.text"),
         ({"payload": {"steps": [step(arguments={"text": "${{ schedule. }}"})]}}, "payload.steps[0].arguments.text"),
+        ({"payload": {"steps": [step()], "title": "${{ schedule.nope }}"}}, "payload.title"),
+        ({"payload": {"steps": [step()], "title": "${{ schedule.name"}}, "payload.title"),
         ({"payload": {"steps": [step()], "repository": "${{ schedule.name }}"}}, "payload.repository"),
         ({"payload": {"steps": [step(tool="${{ schedule.name }}")]}}, "payload.steps[0].tool"),
         ({"payload": {}}, "payload.goal"),

@@ -14,6 +14,7 @@ from django.utils import timezone
 from standardwebhooks import Webhook as Standard
 
 from agents import rates
+from agents.engine import expressions
 from agents.models import Job, TriggerEvent, Webhook, WebhookDelivery
 from agents.triggers import changes
 from tests.integration.agents.api import problem, step
@@ -223,6 +224,24 @@ def test_a_body_selects_neither_repository_nor_tool_nor_owner(ada):
     ):
         with pytest.raises(changes.InvalidInput, match="cannot come from an expression"):
             made(ada, payload=payload)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("${{ body.said }}", "${{ job.owner }} ${{ 1 + 1 }}"),
+        ("$${{ body.said }}", "{{ job.owner }}"),
+        ("says ${{ body.said }}", "${{ never closed"),
+    ],
+)
+def test_an_expression_in_a_body_stays_text(ada, text, sent):
+    payload = {"steps": [step(tool="files.write", arguments={"path": "a.txt", "content": text})]}
+    _, secret = made(ada, payload=payload)
+    assert post(*standard(secret, {"said": sent})).status_code == 202
+    job = Job.objects.get()
+    resolved = expressions.resolve(job.steps.get().template, expressions.scope(job))
+    assert resolved["content"] == text.replace("${{ body.said }}", sent)
 
 
 @pytest.mark.django_db
