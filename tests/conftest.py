@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from config.devstack.testrun import find_browser
 from tests.stack import Stack, remove_tree
@@ -22,6 +22,7 @@ NO_BROWSER = "no Chromium was found: put one on PATH or name it in CHROMIUM"
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("CHROMIUM", find_browser())
+    expect.set_options(timeout=30_000)  # a deadline alone: no test depends on how fast pages come
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,7 +23,7 @@ from config.devstack.testrun import NOT_HANDED_ON
 T = TypeVar("T")
 
 
-def wait_until(what: Callable[[], T], *, timeout_s: float = 30, why: str = "") -> T:
+def wait_until(what: Callable[[], T], *, timeout_s: float = 60, why: str = "") -> T:
     """Calls `what` until its answer is truthy, and gives that answer; AssertionError with `why` after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -64,7 +64,7 @@ def wait_for_step(stack: Stack, job: str, key: str, state: str, *, timeout_s: fl
 
 def wait_for_running(stack: Stack, job: str, queue: str) -> None:
     sql = "SELECT 1 FROM agents_step WHERE job_id = %s AND state = 'running' AND queue = %s"
-    wait_until(lambda: stack.query(sql, job, queue), timeout_s=40, why=f"a step of {job} runs on {queue}")
+    wait_until(lambda: stack.query(sql, job, queue), timeout_s=60, why=f"a step of {job} runs on {queue}")
 
 
 def wait_for_end(stack: Stack, job: str, *, timeout_s: float = 120) -> str:

@@ -65,7 +65,7 @@ def test_postgresql_restarted_in_mid_job_loses_no_step_and_every_process_recover
     before = stack.pids()
     stack.kill("postgres", signal.SIGINT)  # its fast shutdown: every connection is cut
     stack.wait_for_restart("postgres", before["postgres"])
-    wait_until(lambda: healthy(stack), timeout_s=40, why="the web process answers again")
+    wait_until(lambda: healthy(stack), timeout_s=60, why="the web process answers again")
     assert_finished_once(stack, job)
     assert attempts(stack, job, "write-0") == ["succeeded"], "a restart shorter than the lease costs no attempt"
     wait_until(lambda: stack.manage("audit_verify").returncode == 0, timeout_s=60, why="the log is whole")
@@ -113,7 +113,7 @@ def test_a_worker_that_is_asked_to_stop_ends_what_runs_and_hands_on_the_rest(sta
     ]
     job = submit(stack, [script, *steps])
     sql = "SELECT key FROM agents_step WHERE job_id = %s AND state = 'running' AND tool = 'shell.exec'"
-    wait_until(lambda: len(stack.query(sql, job)) >= 3, timeout_s=40, why="several steps run")
+    wait_until(lambda: len(stack.query(sql, job)) >= 3, timeout_s=60, why="several steps run")
     old = stack.kill("worker-shell", signal.SIGTERM)
     ran = {row[0] for row in stack.query(sql, job)}
     stack.wait_for_restart("worker-shell", old)
@@ -149,14 +149,14 @@ def test_a_worker_stopped_for_longer_than_its_lease_wakes_up_to_a_lost_step(stac
             },
         ],
     )
-    wait_until(lambda: len(commands_with(word)) >= 2, timeout_s=40, why="the command and its child run")
+    wait_until(lambda: len(commands_with(word)) >= 2, timeout_s=60, why="the command and its child run")
     with stopped(stack, "worker-shell"):
-        wait_until(lambda: attempts(stack, job, "hang") == ["lost"], timeout_s=30, why="the lease runs out")
+        wait_until(lambda: attempts(stack, job, "hang") == ["lost"], timeout_s=60, why="the lease runs out")
         assert step_of(stack, job, "hang")["state"] == "queued"
-    wait_until(lambda: not commands_with(word), timeout_s=30, why="nothing of the first attempt is left")
+    wait_until(lambda: not commands_with(word), timeout_s=60, why="nothing of the first attempt is left")
     assert wait_for_end(stack, job) == "succeeded"
     wait_until(
-        lambda: attempts(stack, job, "hang") == ["late", "succeeded"], timeout_s=30, why="the late result is told"
+        lambda: attempts(stack, job, "hang") == ["late", "succeeded"], timeout_s=60, why="the late result is told"
     )
 
 
@@ -187,7 +187,7 @@ def test_a_worker_killed_in_mid_push_is_followed_by_a_probe_and_no_second_push(s
     wait_for_step(stack, job, "push", "waiting_approval")
     answer = stack.manage("approve", step_of(stack, job, "push")["approval_id"], "--as", "chaos-approver")
     assert answer.returncode == 0, answer.stderr
-    wait_until(slow_remote.exists, timeout_s=40, why="the remote has accepted the push")
+    wait_until(slow_remote.exists, timeout_s=60, why="the remote has accepted the push")
     assert step_of(stack, job, "push")["state"] == "running"
     old = stack.kill("worker-git")
     stack.wait_for_restart("worker-git", old)

@@ -20,6 +20,6 @@ def running(*arguments: str) -> Iterator[Endpoint]:
         yield Endpoint(base_url=line.split()[-1], api_key="")
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         assert process.stdout is not None
         process.stdout.close()

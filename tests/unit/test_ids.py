@@ -22,5 +22,5 @@ def test_threads_share_no_id():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len(set(made)) == 4_000

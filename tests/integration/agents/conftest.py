@@ -17,4 +17,4 @@ def _leases_thread_has_ended(monkeypatch):
     yield
     thread = leases._thread
     if thread is not None:
-        thread.join(10)
+        thread.join(60)

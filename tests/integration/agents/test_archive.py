@@ -168,7 +168,7 @@ def test_one_archiver_at_a_time():
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT pg_advisory_lock({archive.LOCK})")
         ready.set()
-        go.wait(30)
+        go.wait(60)
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT pg_advisory_unlock({archive.LOCK})")
         connection.close()
@@ -176,12 +176,12 @@ def test_one_archiver_at_a_time():
     thread = threading.Thread(target=other)
     thread.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(60)
         with pytest.raises(archive.ArchiveBusy):
             run()
     finally:
         go.set()
-        thread.join(30)
+        thread.join(60)
     assert run().jobs == 1
 
 

@@ -103,7 +103,7 @@ def test_ten_workers_claim_one_step_once():
     won, gate = [], threading.Barrier(10)
 
     def claim(number: int) -> None:
-        gate.wait(10)
+        gate.wait(60)
         if claim_step(one.pk, 0, Delivery(queue="shell", worker=f"w{number}", task_id=""), now=timezone.now()):
             won.append(number)
         connections.close_all()
@@ -112,7 +112,7 @@ def test_ten_workers_claim_one_step_once():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert len(won) == 1
     one.refresh_from_db()
     assert (one.state, one.attempt) == (StepState.RUNNING, 1)
@@ -238,7 +238,7 @@ def test_cancel_ends_what_waits_and_stops_what_runs(test_tools):
         target=lambda: (execute(Step.objects.get(job=job, key="a").pk, 0, HERE), connections.close_all())
     )
     worker.start()
-    assert test_tools.STARTED.wait(20)
+    assert test_tools.STARTED.wait(60)
     asked = Step.objects.get(job=job, key="c")
     execute(asked.pk, 0, HERE)
     cancel_job(job.pk, by=Actor.user(1), now=timezone.now())
@@ -249,7 +249,7 @@ def test_cancel_ends_what_waits_and_stops_what_runs(test_tools):
         threading.Event().wait(0.05)
     assert held.stop_requested()
     test_tools.GO_ON.set()
-    worker.join(20)
+    worker.join(60)
     job.refresh_from_db()
     assert job.state == JobState.CANCELLED
     assert states(job)["b"] == "cancelled"
@@ -280,7 +280,7 @@ def test_the_feed_has_no_gaps_with_writers_side_by_side():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     seqs = list(FeedEntry.objects.filter(job=job).order_by("seq").values_list("seq", flat=True))
     assert seqs == list(range(1, len(seqs) + 1))
     assert len(seqs) >= 80

@@ -55,7 +55,7 @@ def side_by_side(*calls: Callable[[], object], timeout_s: float = 60) -> list[Ba
 
     def run(call: Callable[[], object]) -> None:
         try:
-            gate.wait(20)
+            gate.wait(60)
             call()
         except BaseException as error:
             raised.append(error)
@@ -75,7 +75,7 @@ def in_a_worker(one: Step, test_tools) -> threading.Thread:
     """A worker in the middle of `one`, whose arguments make it wait for GO_ON."""
     worker = threading.Thread(target=lambda: (execute(one.pk, one.attempt, HERE), connections.close_all()))
     worker.start()
-    assert test_tools.STARTED.wait(20)
+    assert test_tools.STARTED.wait(60)
     return worker
 
 
@@ -146,7 +146,7 @@ def test_a_step_that_was_stopped_for_its_lost_lease_runs_again_and_has_not_faile
     worker = in_a_worker(only(job), test_tools)
     next(iter(leases._held.values())).taken = True
     test_tools.GO_ON.set()
-    worker.join(20)
+    worker.join(60)
     one = only(job)
     assert (one.state, one.attempt, one.error_code) == (StepState.QUEUED, 1, "")
     assert Attempt.objects.get(step=one).outcome == "lost"
@@ -158,7 +158,7 @@ def test_a_result_that_was_ready_when_the_lease_was_lost_counts_while_nobody_els
     worker = in_a_worker(only(job), test_tools)
     next(iter(leases._held.values())).taken = True
     test_tools.GO_ON.set()
-    worker.join(20)
+    worker.join(60)
     assert only(job).state == StepState.SUCCEEDED
 
 
@@ -184,7 +184,7 @@ def test_a_step_whose_connections_are_cut_in_mid_act_keeps_its_result_and_its_ou
     worker = in_a_worker(only(job), test_tools)
     assert cut_every_other_connection() >= 1
     test_tools.GO_ON.set()
-    worker.join(20)
+    worker.join(60)
     one = only(job)
     assert (one.state, one.attempt) == (StepState.SUCCEEDED, 1)
     assert [entry.data["text"] for entry in feed.entries(job.pk, after=0) if entry.kind == "note"] == ["noted"]
@@ -215,7 +215,7 @@ def test_output_waits_for_a_database_that_is_away_and_ends_no_command(test_tools
         sink.flush()
         other = threading.Thread(target=lambda: (cut_every_other_connection(), connections.close_all()))
         other.start()
-        other.join(20)
+        other.join(60)
         sink("stdout", "during\n")
         sink.flush()  # finds its connection dead
         sink("stdout", "after\n")

@@ -111,7 +111,7 @@ def test_the_deadline_holds_whether_nothing_comes_or_bytes_without_end(endpoint,
     began = time.monotonic()
     with pytest.raises(errors.EndpointTimeout):
         ask(endpoint, fault, deadline_s=1.0)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15
 
 
 def test_the_deadline_holds_while_headers_drip():
@@ -119,7 +119,7 @@ def test_the_deadline_holds_while_headers_drip():
         began = time.monotonic()
         with pytest.raises(errors.EndpointTimeout):
             ask(Endpoint(base_url=base_url, api_key=""), deadline_s=1.0)
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("fault", ["slow", "drip"])
@@ -127,19 +127,19 @@ def test_a_cancel_ends_the_call_long_before_its_deadline(endpoint, fault):
     began = time.monotonic()
     with pytest.raises(errors.CallCancelled):
         complete(endpoint, request(fault), deadline_s=60, on_text=lambda text: None, cancelled=lambda: True)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15
 
 
 def test_the_deadline_holds_over_tls(tmp_path, monkeypatch):
     """The watchdog meets an encrypted socket too, in the middle of its handshake and after it."""
     ours, theirs = _tls_contexts(tmp_path)
     monkeypatch.setattr(wire, "_tls", lambda: ours)
-    for handle in (lambda raw, stop: stop.wait(20), lambda raw, stop: _drip_headers(_accept(theirs, raw), stop)):
+    for handle in (lambda raw, stop: stop.wait(60), lambda raw, stop: _drip_headers(_accept(theirs, raw), stop)):
         with _server(handle) as base_url:
             began = time.monotonic()
             with pytest.raises(errors.EndpointTimeout):
                 ask(Endpoint(base_url=base_url.replace("http:", "https:"), api_key=""), deadline_s=1.0)
-            assert time.monotonic() - began < 4
+            assert time.monotonic() - began < 15
 
 
 def test_no_thread_outlives_its_call(endpoint):

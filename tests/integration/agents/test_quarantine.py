@@ -190,9 +190,9 @@ def test_a_second_sweeper_takes_over_from_a_stopped_one_which_then_acts_no_more(
                 assert Attempt.objects.filter(step=one, outcome="lost").count() == 1
                 assert Record.objects.filter(event="step.requeued", target_id=str(one.pk)).count() == 1
             second.send_signal(signal.SIGTERM)
-            assert second.wait(30) == 0
+            assert second.wait(60) == 0
         wait_until(
             lambda: DutyRow.objects.filter(holder__contains=f":{first.pid}:", fence=fence + 1).exists(),
-            timeout_s=30,
+            timeout_s=60,
             why="the first takes over again",
         )

@@ -282,7 +282,7 @@ def test_a_releaser_fills_the_queue_again_as_workers_take_from_it(sent):
         wait_until(take, timeout_s=60, why="every step was sent without a sweep")
     finally:
         releaser.stop()
-        thread.join(20)
+        thread.join(60)
     assert not thread.is_alive()
     assert sent == ids
 
@@ -309,7 +309,7 @@ def test_a_releaser_that_stands_still_holds_nobody_up(settings, monkeypatch, sen
     def stand_still(*arguments: Any) -> Any:
         if threading.current_thread().name == "stopped":
             inside.set()
-            go_on.wait(30)
+            go_on.wait(60)
         return real(*arguments)
 
     def stopped() -> None:
@@ -323,11 +323,11 @@ def test_a_releaser_that_stands_still_holds_nobody_up(settings, monkeypatch, sen
     monkeypatch.setattr(release, "_shares", stand_still)
     thread = threading.Thread(target=stopped, name="stopped")
     thread.start()
-    assert inside.wait(20)
+    assert inside.wait(60)
     monkeypatch.setattr(release, "STOPPED_FOR_MS", 60_000)  # the others may take their time
     wait_until(lambda: release.release(QUEUE, now=timezone.now()).sent, timeout_s=60, why="another one releases")
     go_on.set()
-    thread.join(20)
+    thread.join(60)
     assert raised, "what it was about to do came to nothing"
     assert Counter(sent) == Counter(ids)
     assert FairQueue.objects.filter(pk=QUEUE).exists()

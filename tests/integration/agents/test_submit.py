@@ -82,7 +82,7 @@ def _race(ada, payloads):
 
     def one(payload):
         try:
-            barrier.wait(20)
+            barrier.wait(60)
             job, created = submit(payload, user=ada, idempotency_key="k-race", now=timezone.now())
             outcomes.append((job.pk, created))
         except IdempotencyConflict:

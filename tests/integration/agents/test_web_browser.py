@@ -92,9 +92,9 @@ def test_the_page_survives_a_restart_of_the_server_without_gap_or_double(context
         expect(page.locator("#log")).to_contain_text("two")
     web.write(job, web.output(step, "three\n", "stdout"))
     with web.served(port):
-        expect(page.locator("#log")).to_contain_text("three", timeout=20_000)
+        expect(page.locator("#log")).to_contain_text("three", timeout=60_000)
         web.write(job, web.output(step, "four\n", "stderr"))
-        expect(page.locator("#log")).to_contain_text("four", timeout=20_000)
+        expect(page.locator("#log")).to_contain_text("four", timeout=60_000)
         text = page.locator("#log").inner_text()
         assert [text.count(word) for word in ("before", "one", "two", "three", "four")] == [1] * 5
         assert numbers(page) == sorted(set(numbers(page)))

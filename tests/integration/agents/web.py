@@ -147,10 +147,10 @@ def served(port: int = 0, **environ: str) -> Iterator[Server]:
         yield server
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
-def _listening(server: Server, timeout_s: float = 40) -> None:
+def _listening(server: Server, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     with server.client() as client:
         while True:
@@ -163,7 +163,7 @@ def _listening(server: Server, timeout_s: float = 40) -> None:
                 time.sleep(0.05)
 
 
-def until(check: Any, timeout_s: float = 20) -> None:
+def until(check: Any, timeout_s: float = 60) -> None:
     """Waits until `check()` is true."""
     deadline = time.monotonic() + timeout_s
     while not check():

@@ -32,7 +32,7 @@ def process(*arguments: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
         if running.poll() is None:
             running.send_signal(signal.SIGCONT)
             running.kill()
-        running.wait(20)
+        running.wait(60)
 
 
 @contextmanager

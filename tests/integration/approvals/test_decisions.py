@@ -121,7 +121,7 @@ def test_of_many_at_once_one_decides(told):
 
     def go(user: User, verdict: str) -> None:
         try:
-            start.wait(10)
+            start.wait(60)
             outcomes.append(vote(request, user, verdict, "so").state)
         except DecisionError as error:
             outcomes.append(error.code)
@@ -135,7 +135,7 @@ def test_of_many_at_once_one_decides(told):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     request.refresh_from_db()
     assert outcomes.count("already_decided") == len(voters) - 1
     assert request.state in outcomes
@@ -154,7 +154,7 @@ def test_a_person_and_the_clock_at_once_give_one_end(told):
         start = threading.Barrier(2)
 
         def person(request=request, start=start) -> None:
-            start.wait(10)
+            start.wait(60)
             try:
                 vote(request, grace)
             except DecisionError:
@@ -164,9 +164,9 @@ def test_a_person_and_the_clock_at_once_give_one_end(told):
 
         thread = threading.Thread(target=person)
         thread.start()
-        start.wait(10)
+        start.wait(60)
         expire_due(late)
-        thread.join(30)
+        thread.join(60)
         expire_due(late)
         request.refresh_from_db()
         assert request.state in {"approved", "expired"}

@@ -86,7 +86,7 @@ def slack(settings) -> Iterator[dict[str, Any]]:
     settings.SLACK_WEBHOOK_URL = f"http://127.0.0.1:{server.server_port}/services/T/B/secret"
     yield state
     server.shutdown()
-    thread.join(10)
+    thread.join(60)
     server.server_close()
 
 
@@ -212,7 +212,7 @@ def test_a_doubled_task_sends_once(mailbox):
 
     def go() -> None:
         try:
-            start.wait(10)
+            start.wait(60)
             outcomes.append(deliver(notification))
         finally:
             connections.close_all()
@@ -221,7 +221,7 @@ def test_a_doubled_task_sends_once(mailbox):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert sorted(outcomes) == [False, False, False, True]
     assert MailboxMessage.objects.count() == 1
     assert ApprovalLink.objects.count() == 1

@@ -162,7 +162,7 @@ def test_a_publication_on_another_connection_is_seen_by_the_next_evaluation():
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     assert errors == []
     assert effect() == "deny"
 
@@ -277,7 +277,7 @@ def test_an_edit_that_is_under_way_is_in_the_version_or_refused():
 
     def publisher() -> None:
         try:
-            edited.wait(10)
+            edited.wait(60)
             versions.publish(version.pk, by=None, now=timezone.now())
             published.set()
         finally:
@@ -295,7 +295,7 @@ def test_an_edit_that_is_under_way_is_in_the_version_or_refused():
                 if cursor.fetchone()[0]:
                     break
         outcome.append("committed" if not published.is_set() else "too late")
-    thread.join(20)
+    thread.join(60)
     assert outcome == ["committed"]
     assert published.is_set()
     assert effect() == "deny"

@@ -30,7 +30,7 @@ from tests.integration.audit.conftest import Log, query, write_one
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-def _until(what, *, seconds: float = 20):
+def _until(what, *, seconds: float = 60):
     deadline = time.monotonic() + seconds
     while not (answer := what()):
         assert time.monotonic() < deadline, f"not within {seconds} s"
@@ -60,12 +60,12 @@ def test_a_transaction_that_commits_late_is_not_missed(log: Log):
         with transaction.atomic():
             late.append(write_one("late"))
             holding.set()
-            assert go_on.wait(20)
+            assert go_on.wait(60)
         connection.close()
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert holding.wait(20)
+    assert holding.wait(60)
     early = log.write(3)
     log.settle()
     go_on.set()
@@ -330,7 +330,7 @@ def process(log: Log) -> Iterator[subprocess.Popen[str]]:
     yield running
     if running.poll() is None:
         running.kill()
-    running.wait(10)
+    running.wait(60)
     assert running.stderr is not None
     running.stderr.close()
 
@@ -347,9 +347,9 @@ def test_the_process_signs_what_is_written_and_ends_cleanly_on_a_signal(log: Log
             identifier,
         )[0][0]
     )
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     process.send_signal(number)
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     assert log.report().findings == []
 
 
@@ -365,5 +365,5 @@ def test_the_process_outlives_the_loss_of_its_connections(log: Log, process):
         _until(lambda last=identifier: query("SELECT EXISTS (SELECT FROM audit_leaf WHERE event_id = %s)", last)[0][0])
     assert process.poll() is None
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     assert log.report().findings == []

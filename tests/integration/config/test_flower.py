@@ -48,7 +48,7 @@ def flower() -> Iterator[Running]:
         yield Running(url)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _answers(url: str) -> bool:

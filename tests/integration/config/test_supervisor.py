@@ -72,7 +72,7 @@ def test_programs_inherit_no_descriptor(supervised: Supervised) -> None:
 def test_sigterm_ends_everything_also_what_ignores_it_and_what_left_its_session(supervised: Supervised) -> None:
     everyone = supervised.everyone()
     supervised.process.send_signal(signal.SIGTERM)
-    assert supervised.process.wait(30) == 0
+    assert supervised.process.wait(60) == 0
     assert gone(everyone)
     assert not (supervised.folder / "run.json").exists()
 

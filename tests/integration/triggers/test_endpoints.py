@@ -64,7 +64,7 @@ def receiver():
     yield server
     server.shutdown()
     server.server_close()
-    thread.join(10)
+    thread.join(60)
 
 
 def made(owner, receiver, **fields):

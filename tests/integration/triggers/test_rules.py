@@ -126,7 +126,7 @@ def test_events_that_complete_a_rule_at_once_start_it_once(ada, keys):
 
     def work(mine):
         try:
-            together.wait(20)
+            together.wait(60)
             for event_id in mine:
                 rules.handle(event_id, now=NOW)
             runs.start_due(NOW)

@@ -57,7 +57,7 @@ def test_two_sweepers_at_once_start_each_time_once(ada):
 
     def sweep():
         try:
-            together.wait(20)
+            together.wait(60)
             for _ in range(3):
                 swept(at)
         finally:

@@ -89,7 +89,7 @@ def test_of_the_same_delivery_at_once_one_is_taken(ada):
 
     def one():
         try:
-            together.wait(20)
+            together.wait(60)
             answers.append(post(*sent).status_code)
         finally:
             connection.close()

@@ -180,7 +180,7 @@ def test_the_lock_lets_one_in_at_a_time(tmp_path: Path):
     inside, seen = threading.Event(), []
 
     def second() -> None:
-        inside.wait(10)
+        inside.wait(60)
         with exclusive(tmp_path / "lock", what="it"):
             seen.append("second")
 
@@ -191,7 +191,7 @@ def test_the_lock_lets_one_in_at_a_time(tmp_path: Path):
         with pytest.raises(ToolFailed) as failed, exclusive(tmp_path / "lock", what="it", wait_s=0.2):
             pass
         assert failed.value.transient and seen == []
-    thread.join(10)
+    thread.join(60)
     assert seen == ["second"]
 
 
@@ -204,7 +204,7 @@ def test_a_child_holds_the_lock_on_when_its_parent_lets_go(tmp_path: Path):
     with pytest.raises(ToolFailed), exclusive(tmp_path / "lock", what="it", wait_s=0.2):
         pass
     os.write(writer, b"x")
-    child.wait(10)
+    child.wait(60)
     with exclusive(tmp_path / "lock", what="it", wait_s=5):
         pass
     os.close(reader)
