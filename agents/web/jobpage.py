@@ -15,8 +15,10 @@ from agents.models import Job, LlmCall
 from agents.selectors import may_change
 from agents.states import STEP_DONE, JobState, StepState
 from agents.web import curl
+from agents.web.family import Family, Relative, child_of, family, given
 from agents.web.labels import JOB_LABELS
 from agents.web.loglines import Block, blocks, line
+from agents.web.maps import MapView, map_view
 from agents.web.sentence import Sentence, sentence
 from agents.web.steps import Panel, Row, Work, panel_of, rows_of
 from agents.web.stream import step_names
@@ -74,20 +76,26 @@ class JobPage:
     may_fork: bool
     may_edit: bool
     may_settle: bool
+    family: Family
+    map: MapView | None
+    child: Relative | None
 
 
 def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
     """chosen: the key of the step to show, "" for the one that matters most now."""
-    work = Work.of(job)
+    work = Work.of(job, chosen=chosen)
     rows, ticks = rows_of(job, work, now)
     step = (work.step(chosen) if chosen else None) or work.focus()
     allowed = may_change(user, job)
     people = _deciders(work, user, now)
     openable = set(visible(user).filter(parent_id=str(job.pk)).values_list("pk", flat=True))
+    kin = family(job, user, now)
     return JobPage(
         job=job,
         label=JOB_LABELS[JobState(job.state)],
-        sentence=sentence(job, work.steps, work.requests, now, openable=openable),
+        sentence=sentence(
+            job, work.steps, work.requests, now, openable=openable | {one.job.pk for one in kin.below}, maps=work.maps
+        ),
         openable=openable,
         stuck=next((one for one in people if one.stuck), None),
         others=next((one.others for one in people if one.others), ""),
@@ -95,14 +103,14 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         goal=readable(job.goal),
         outcome=readable(job.outcome),
         budgets=[
-            Budget.of("Steps", len(work.steps), job.max_steps),
+            Budget.of("Steps", work.total, job.max_steps),
             Budget.of("Tokens", job.tokens_used, job.max_tokens),
         ],
         facts=_facts(job, now),
         scripted=_scripted(job),
         rows=rows,
         ticks=ticks,
-        done_steps=f"{sum(one.state in STEP_DONE for one in work.steps)} of {count(len(work.steps), 'step')} done",
+        done_steps=f"{sum(one.state in STEP_DONE for one in work.own)} of {count(len(work.own), 'step')} done",
         panel=panel_of(step, work, now) if step is not None else None,
         chosen=chosen if step is not None and step.key == chosen else "",
         may_cancel=allowed and not job.done and not job.cancel_requested,
@@ -115,6 +123,9 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         and step is not None
         and step.state == StepState.IN_DOUBT
         and step.error_code == NEEDS_PERSON,
+        family=kin,
+        map=map_view(step, work.maps[step.pk]) if step is not None and step.pk in work.maps else None,
+        child=child_of(step, user, now) if step is not None else None,
     )
 
 
@@ -135,6 +146,7 @@ def _facts(job: Job, now: datetime) -> list[tuple[str, str]]:
         ("Repository", job.repository.name if job.repository else ""),
         ("Submitted", f"{ago(job.created_at, now)} by {job.owner.get_username()}"),
         ("Took" if job.done else "Since", between(job.started_at or job.created_at, job.finished_at or now)),
+        *given(job),
         ("Forked from", str(job.forked_from_id or "")),
         ("Priority", "" if job.priority == 5 else str(job.priority)),
         ("Labels", ", ".join(f"{name}={value}" for name, value in sorted(job.labels.items()))),
@@ -179,5 +191,5 @@ def context(job: Job, user: User, *, chosen: str, now: datetime) -> dict[str, An
 
 def commands(job: Job) -> dict[str, str]:
     """The job as `curl` commands."""
-    steps = Work.of(job).steps if job.kind == Job.Kind.PLAN else []
+    steps = Work.of(job).own if job.kind == Job.Kind.PLAN else []
     return {"read": curl.read_command(job), "submit": curl.submit_command(job, steps)}

@@ -38,9 +38,25 @@ JOB_LABELS = {
 }
 
 
-def step_badge(state: str) -> str:
+UNDER_WAY = "under way"
+
+
+def under_way(step: Step) -> bool:
+    """A map that waits for its chunks, or a step that waits for its job: pending, but begun."""
+    return step.state == StepState.PENDING and step.ready_at is not None and step.kind in (Step.Kind.MAP, Step.Kind.JOB)
+
+
+def step_label(step: Step, *, short: bool = False) -> str:
+    """The step's state in words."""
+    labels = STEP_SHORT if short else STEP_LABELS
+    return UNDER_WAY if under_way(step) else labels[StepState(step.state)]
+
+
+def step_badge(step: Step) -> str:
     """The CSS class of a step's badge. A step's `pending` is a plan, an approval's `pending` a call to act."""
-    return "badge-planned" if state == StepState.PENDING else f"badge-{state}"
+    if under_way(step):
+        return "badge-running"
+    return "badge-planned" if step.state == StepState.PENDING else f"badge-{step.state}"
 
 
 def describe(step: Step) -> str:

@@ -19,6 +19,7 @@ from agents.selectors import visible_jobs
 from agents.states import JOB_DONE, STEP_DONE, STEP_OPEN, JobState, StepState
 from agents.web.chart import Chart, ended_by_day
 from agents.web.labels import JOB_LABELS
+from agents.web.maps import progress_of
 from agents.web.sentence import Sentence, sentence
 from agents.web.words import ago, between, duration, first_line, readable
 from approvals import selectors as approval_selectors
@@ -163,12 +164,16 @@ def with_progress(jobs: QuerySet[Job]) -> QuerySet[Job]:
 
 
 def job_lines(jobs: Iterable[Job], user: User, now: datetime) -> list[JobLine]:
-    """Lists jobs made by `with_progress`, each with its sentence; four queries whatever their number."""
+    """Lists jobs made by `with_progress`, each with its sentence; six queries whatever their number."""
     rows = list(jobs)
     open_ids = [job.pk for job in rows if not job.done]
     steps: dict[Any, list[Step]] = {}
-    for step in Step.objects.filter(job__in=open_ids, state__in=list(STEP_OPEN)).order_by("seq"):
+    planned_chunks = Q(parent__isnull=False, state=StepState.PENDING)
+    for step in (
+        Step.objects.filter(job__in=open_ids, state__in=list(STEP_OPEN)).exclude(planned_chunks).order_by("seq")
+    ):
         steps.setdefault(step.job_id, []).append(step)
+    maps = progress_of([one for some in steps.values() for one in some if one.kind == Step.Kind.MAP])
     requests: dict[str, list[ApprovalRequest]] = {}
     pending = ApprovalRequest.objects.filter(
         parent_id__in=[str(pk) for pk in open_ids], state=ApprovalRequest.State.PENDING
@@ -176,7 +181,10 @@ def job_lines(jobs: Iterable[Job], user: User, now: datetime) -> list[JobLine]:
     for request in approval_selectors.lines(pending.select_related("approvers")):
         requests.setdefault(request.subject_id, []).append(request)
     openable = set(approval_selectors.visible(user).filter(pk__in=pending.values("pk")).values_list("pk", flat=True))
-    return [_job_line(job, sentence(job, steps.get(job.pk, []), requests, now, openable=openable), now) for job in rows]
+    return [
+        _job_line(job, sentence(job, steps.get(job.pk, []), requests, now, openable=openable, maps=maps), now)
+        for job in rows
+    ]
 
 
 def _job_line(job: Job, now_does: Sentence, now: datetime) -> JobLine:

@@ -8,7 +8,8 @@ from uuid import UUID
 from agents.engine import keys
 from agents.models import Job, Step
 from agents.states import JobState, StepState
-from agents.web.labels import describe
+from agents.web.labels import describe, under_way
+from agents.web.maps import Progress
 from agents.web.words import count, duration, first_line, readable, rough
 from approvals.models import ApprovalRequest
 
@@ -17,11 +18,12 @@ THINK = "llm.think"
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """text; tone is the state that colours it; href, where the reader can go on."""
+    """text; tone is the state that colours it; href, where the reader can go on, by the words of `link`."""
 
     text: str
     tone: str
     href: str = ""
+    link: str = "Open the request"
 
 
 def sentence(
@@ -31,8 +33,10 @@ def sentence(
     now: datetime,
     *,
     openable: Collection[UUID] = (),
+    maps: Mapping[UUID, Progress] | None = None,
 ) -> Sentence:
-    """`steps` in order, `requests` by step id (text); openable: the requests that the reader may open."""
+    """`steps` in order, `requests` by step id (text); openable: the requests and jobs that the reader may open; maps: how far
+    each map among the steps is."""
     if job.done:
         return _ended(job, steps)
     if job.cancel_requested:
@@ -46,9 +50,13 @@ def sentence(
     for step in steps:
         by_state.setdefault(step.state, []).append(step)
     waiting = by_state.get(StepState.WAITING_APPROVAL, [])
-    if by_state.get(StepState.RUNNING):
-        more = f"; {count(len(waiting), 'step waits', 'steps wait')} for people" if waiting else ""
-        return Sentence(_running(by_state[StepState.RUNNING], now) + more + ".", "running")
+    asked = f"; {count(len(waiting), 'step waits', 'steps wait')} for people" if waiting else ""
+    runs = by_state.get(StepState.RUNNING, [])
+    begun = [step for step in by_state.get(StepState.PENDING, []) if under_way(step)]
+    if runs and not (begun and all(step.parent_id for step in runs)):
+        return Sentence(_running(runs, now) + asked + ".", "running")
+    if begun and (runs or not waiting):
+        return _begun(begun, asked, maps or {}, openable)
     if waiting:
         return _waiting(waiting, requests, now, openable)
     if by_state.get(StepState.IN_DOUBT):
@@ -60,9 +68,22 @@ def sentence(
     if by_state.get(StepState.QUEUED):
         return _queued(by_state[StepState.QUEUED], now)
     if first := keys.holder(job):
-        href = first.get_absolute_url()
-        return Sentence(f"Waits for job {str(first.pk)[-12:]} (key {job.concurrency_key}).", "queued", href)
+        text = f"Waits for job {str(first.pk)[-12:]} (key {job.concurrency_key})."
+        return Sentence(text, "queued", first.get_absolute_url(), "Open the job")
     return Sentence("Waits for its first step.", "queued")
+
+
+def _begun(steps: Sequence[Step], asked: str, maps: Mapping[UUID, Progress], openable: Collection[UUID]) -> Sentence:
+    """Steps that no worker runs: maps, and jobs of their own."""
+    step = steps[0]
+    more = f" and {count(len(steps) - 1, 'more step')}" if len(steps) > 1 else ""
+    if step.kind == Step.Kind.MAP:
+        progress = maps.get(step.pk)
+        far = f" ({progress.text})" if progress is not None else ""
+        return Sentence(f"Works through {step.key}{far}{more}{asked}.", "running")
+    child = (step.spec or {}).get("child")
+    href = f"/jobs/{child}/" if child and UUID(child) in openable else ""
+    return Sentence(f"Waits for {step.key}, a job of its own{more}{asked}.", "running", href, "Open the job")
 
 
 def _running(steps: Sequence[Step], now: datetime) -> str:
@@ -109,11 +130,12 @@ def _queued(steps: Sequence[Step], now: datetime) -> Sentence:
 
 def _ended(job: Job, steps: Sequence[Step]) -> Sentence:
     took = f" after {duration(job.finished_at - (job.started_at or job.created_at))}" if job.finished_at else ""
-    done = count(sum(step.state == StepState.SUCCEEDED for step in steps), "step succeeded", "steps succeeded")
+    own = [step for step in steps if step.parent_id is None]
+    done = count(sum(step.state == StepState.SUCCEEDED for step in own), "step succeeded", "steps succeeded")
     verb = {
         JobState.SUCCEEDED: "Succeeded",
         JobState.FAILED: "Failed",
         JobState.CANCELLED: "Was cancelled",
         JobState.COMPENSATED: "Was undone",
     }
-    return Sentence(f"{verb[JobState(job.state)]}{took}; {done} of {len(steps)}.", job.state)
+    return Sentence(f"{verb[JobState(job.state)]}{took}; {done} of {len(own)}.", job.state)

@@ -10,7 +10,8 @@ from typing import Any
 from agents.engine.failures import outlook
 from agents.models import Attempt, Job, LlmCall, Step
 from agents.states import STEP_DONE, StepState
-from agents.web.labels import STEP_LABELS, STEP_SHORT, command, describe, step_badge
+from agents.web.labels import STEP_LABELS, command, describe, step_badge, step_label, under_way
+from agents.web.maps import Progress, chunks_to_show, progress_of, spec_of
 from agents.web.timeline import Axis, Bar, Span, Tick, bars
 from agents.web.words import between, duration, readable, size
 from approvals.models import ApprovalRequest
@@ -41,31 +42,50 @@ class Row:
     bars: list[Bar]
     ran: str
     waited: str
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What belongs to a job's steps: the rows of three tables, read once."""
+    """What belongs to a job's steps, read once. Of the chunks of a map there are only those that a reader wants to see.
+
+    steps: in order, chunks after their map; own: without chunks; total: how many there are with all chunks; maps: how
+    far each map is.
+    """
 
     steps: list[Step]
+    total: int
+    maps: dict[Any, Progress]
     attempts: dict[Any, list[Attempt]]
     requests: dict[str, list[ApprovalRequest]]
 
     @classmethod
-    def of(cls, job: Job) -> "Work":
-        steps = list(Step.objects.filter(job=job).order_by("seq"))
+    def of(cls, job: Job, *, chosen: str = "") -> "Work":
+        """chosen: the key of a step that is among them even where it is one of many chunks."""
+        own = list(Step.objects.filter(job=job, parent=None).order_by("seq"))
+        maps = progress_of([step for step in own if step.kind == Step.Kind.MAP])
+        total = len(own) + sum(sum(progress.chunks.values()) for progress in maps.values())
+        chunks: dict[Any, list[Step]] = defaultdict(list)
+        for chunk in chunks_to_show(job, maps, chosen=chosen) if total > len(own) else ():
+            chunks[chunk.parent_id].append(chunk)
+        steps = [one for step in own for one in (step, *chunks[step.pk])]
+        ids = [step.pk for step in steps]
         attempts: dict[Any, list[Attempt]] = defaultdict(list)
-        for attempt in Attempt.objects.filter(step__job=job).order_by("number"):
+        for attempt in Attempt.objects.filter(step__in=ids).order_by("number"):
             attempts[attempt.step_id].append(attempt)
         requests: dict[str, list[ApprovalRequest]] = defaultdict(list)
         for request in (
-            ApprovalRequest.objects.filter(parent_id=str(job.pk))
+            ApprovalRequest.objects.filter(parent_id=str(job.pk), subject_id__in=[str(pk) for pk in ids])
             .select_related("approvers")
             .prefetch_related("votes__user")
             .order_by("created_at")
         ):
             requests[request.subject_id].append(request)
-        return cls(steps=steps, attempts=attempts, requests=requests)
+        return cls(steps=steps, total=total, maps=maps, attempts=attempts, requests=requests)
+
+    @property
+    def own(self) -> list[Step]:
+        return [step for step in self.steps if step.parent_id is None]
 
     def step(self, key: str) -> Step | None:
         return next((step for step in self.steps if step.key == key), None)
@@ -79,15 +99,26 @@ class Work:
         ):
             found = [step for step in self.steps if step.state in states]
             if found:
-                return found[0]
+                return self._whole(found[0])
+        begun = [step for step in self.steps if under_way(step)]
+        if begun:
+            return begun[0]
         ended = [step for step in self.steps if step.finished_at is not None and step.state != StepState.SKIPPED]
         failed = [step for step in ended if step.state == StepState.FAILED]
         candidates = ended if ended and ended[-1].state == StepState.SUCCEEDED else failed or ended
         return max(candidates, key=lambda step: (step.finished_at, step.seq)) if candidates else None
 
+    def _whole(self, step: Step) -> Step:
+        """Of a chunk that runs its map: that shows how far it is. One that waits for people is itself of interest."""
+        if step.parent_id is None or step.state in {StepState.WAITING_APPROVAL, StepState.IN_DOUBT}:
+            return step
+        return next((one for one in self.steps if one.pk == step.parent_id), step)
+
 
 def spans_of(step: Step, attempts: Sequence[Attempt], requests: Sequence[ApprovalRequest], now: datetime) -> list[Span]:
     """When the step waited for people, ran, and in between stood in a queue."""
+    if step.kind in (Step.Kind.MAP, Step.Kind.JOB):
+        return _own_span(step, now)
     spans: list[Span] = []
     over = step.finished_at if step.state in STEP_DONE else now
     begun = min([at for at in (step.ready_at, step.started_at) if at is not None], default=None)
@@ -106,6 +137,17 @@ def spans_of(step: Step, attempts: Sequence[Attempt], requests: Sequence[Approva
     if not spans and step.finished_at is not None:
         spans.append(Span("mark", step.finished_at, step.finished_at, STEP_LABELS[StepState(step.state)]))
     return spans
+
+
+def _own_span(step: Step, now: datetime) -> list[Span]:
+    """Of a step that no worker runs: from when it began until what it waited for had ended."""
+    if step.started_at is None:
+        at = step.finished_at
+        return [Span("mark", at, at, STEP_LABELS[StepState(step.state)])] if at is not None else []
+    until = step.finished_at or now
+    kind = {"pending": "run", "succeeded": "good"}.get(step.state) or _RUN_KINDS.get(StepState(step.state), "failed")
+    what = "worked through its items" if step.kind == Step.Kind.MAP else "waited for its job"
+    return [Span(kind, step.started_at, until, f"{what} for {duration(until - step.started_at)}")]
 
 
 def _idle(begun: datetime, over: datetime, busy: Sequence[Span], title: str) -> list[Span]:
@@ -133,7 +175,10 @@ def rows_of(job: Job, work: Work, now: datetime) -> tuple[list[Row], list[Tick]]
         for step in work.steps
     }
     times = [time for one in spans.values() for span in one for time in (span.start, span.end)]
-    axis = Axis([job.created_at, *times], future=any(step.state == StepState.PENDING for step in work.steps))
+    axis = Axis(
+        [job.created_at, *times],
+        future=any(step.state == StepState.PENDING and not under_way(step) for step in work.steps),
+    )
     rows = []
     for step in work.steps:
         lane = bars(axis, spans[step.pk])
@@ -141,10 +186,11 @@ def rows_of(job: Job, work: Work, now: datetime) -> tuple[list[Row], list[Tick]]
             Row(
                 step=step,
                 what=describe(step),
-                label=STEP_LABELS[StepState(step.state)],
-                short=STEP_SHORT[StepState(step.state)],
-                badge=step_badge(step.state),
-                future=step.state == StepState.PENDING,
+                label=step_label(step),
+                short=step_label(step, short=True),
+                badge=step_badge(step),
+                future=step.state == StepState.PENDING and not under_way(step),
+                progress=work.maps.get(step.pk),
                 bars=lane,
                 ran=_total(spans[step.pk], {"run", "good", "failed", "stopped", "doubt"}),
                 waited=_total(spans[step.pk], {"wait"}),
@@ -210,10 +256,10 @@ def panel_of(step: Step, work: Work, now: datetime) -> Panel:
     truncated = result.get("truncated_bytes")
     return Panel(
         step=step,
-        label=STEP_LABELS[StepState(step.state)],
-        badge=step_badge(step.state),
+        label=step_label(step),
+        badge=step_badge(step),
         command="" if step.tool == THINK else command(step),
-        arguments=pretty(step.arguments),
+        arguments=pretty(spec_of(step) if step.kind == Step.Kind.MAP else step.arguments),
         reason=readable(step.reason),
         decision=_object(step.decision),
         requests=work.requests.get(str(step.pk), []),

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from agents.web import control, triggers, views, workflows
+from agents.web import control, items, triggers, views, workflows
 from agents.web.signin import SignInForm
 from agents.web.stream import stream
 
@@ -30,6 +30,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/pause", control.pause, name="pause"),
     path("jobs/<uuid:job_id>/resume", control.resume, name="resume"),
     path("jobs/<uuid:job_id>/retry", control.retry, name="retry"),
+    path("jobs/<uuid:job_id>/steps/<str:key>/items/", items.items, name="items"),
     path("jobs/<uuid:job_id>/steps/<str:key>/fork", control.fork, name="fork"),
     path("jobs/<uuid:job_id>/steps/<str:key>/edit", control.edit, name="edit"),
     path("jobs/<uuid:job_id>/steps/<str:key>/settle", views.settle, name="settle"),
