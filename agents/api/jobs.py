@@ -32,6 +32,7 @@ from audit.api.pagination import ByTime
 _FILTERS = [
     OpenApiParameter("state", str, many=True, enum=JobState.values, description="May be given more than once."),
     OpenApiParameter("repository", str, description="A repository's name."),
+    OpenApiParameter("parent", UUID, description="Only jobs that a step of this one started."),
     OpenApiParameter("label", str, many=True, description="`name` or `name:value`; all given must hold."),
 ]
 _IDEMPOTENCY_KEY = OpenApiParameter(
@@ -61,7 +62,7 @@ class JobList(View):
     @extend_schema(operation_id="list_jobs", parameters=_FILTERS, tags=["jobs"])
     def get(self, request: Request) -> Response:
         """The jobs that you may see, newest first."""
-        check_query(request, {"state", "repository", "label", "cursor", "limit"})
+        check_query(request, {"state", "repository", "parent", "label", "cursor", "limit"})
         page = self.paginate_queryset(_filtered(visible_jobs(request.user), request))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
@@ -237,8 +238,13 @@ def _filtered(jobs: QuerySet[Job], request: Request) -> QuerySet[Job]:
         wrong["state"] = [f"Must be one of {', '.join(JobState.values)}."]
     if any("\x00" in value for values in request.query_params.lists() for value in values[1]):
         wrong["label"] = ["Must not hold a NUL character."]
+    parent = request.query_params.get("parent")
+    if parent is not None and _uuid(parent) is None:
+        wrong["parent"] = ["Must be the id of a job."]
     if wrong:
         raise ValidationError(wrong)
+    if parent is not None:
+        jobs = jobs.filter(parent=_uuid(parent))
     if states:
         jobs = jobs.filter(state__in=states)
     if "repository" in request.query_params:
@@ -249,7 +255,14 @@ def _filtered(jobs: QuerySet[Job], request: Request) -> QuerySet[Job]:
     return jobs
 
 
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
 def _etag(job: Job) -> str:
-    """Weak: every change of a job or a step numbers a feed entry."""
-    facts = f"{job.pk}/{job.feed_seq}/{job.state}/{job.cancel_requested}/{job.tokens_used}"
+    """Weak: every change of a job or a step numbers a feed entry, but for the birth of a child."""
+    facts = f"{job.pk}/{job.feed_seq}/{job.state}/{job.cancel_requested}/{job.tokens_used}/{job.children.count()}"
     return f'W/"{hashlib.sha256(facts.encode()).hexdigest()[:24]}"'

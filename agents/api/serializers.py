@@ -12,6 +12,7 @@ from rest_framework.reverse import reverse
 from agents.engine import keys
 from agents.engine.failures import outlook
 from agents.models import Agent, ApiToken, Attempt, FeedEntry, Job, Repository, Step
+from agents.selectors import visible_jobs
 from agents.states import JobState, StepState
 from tools.spec import Effect, Risk, Tool
 
@@ -44,6 +45,9 @@ class JobSerializer(serializers.ModelSerializer[Job]):
             "outputs",
             "cancel_requested",
             "forked_from",
+            "parent",
+            "depth",
+            "trigger",
             "agent",
             "repository",
             "owner",
@@ -72,8 +76,13 @@ class JobSerializer(serializers.ModelSerializer[Job]):
 
 
 class JobDetailSerializer(JobSerializer):
-    """A job, with how many of its steps are in which state, and the feed's latest number. `workflow`: as `ship@3`."""
+    """A job, with how many of its steps are in which state, and the feed's latest number. `workflow`: as `ship@3`;
+    `grant`: lists of tool patterns, every one of which must cover a call; `parent_step`: the key of the step that started
+    it; `children`: the jobs that its own steps started."""
 
+    parent_step = serializers.CharField(source="parent_step.key", default=None, allow_null=True, read_only=True)
+    children = serializers.SerializerMethodField()
+    grant = serializers.ListField(child=serializers.ListField(child=serializers.CharField()), read_only=True)
     steps = serializers.SerializerMethodField()
     waits_for_job = serializers.SerializerMethodField()
     workflow = serializers.SerializerMethodField()
@@ -81,8 +90,25 @@ class JobDetailSerializer(JobSerializer):
     outputs = serializers.JSONField(allow_null=True, read_only=True)
 
     class Meta(JobSerializer.Meta):
-        fields = [*JobSerializer.Meta.fields, "workflow", "inputs", "outputs", "steps", "waits_for_job", "feed_seq"]
+        fields = [
+            *JobSerializer.Meta.fields,
+            "parent_step",
+            "children",
+            "grant",
+            "workflow",
+            "inputs",
+            "outputs",
+            "steps",
+            "waits_for_job",
+            "feed_seq",
+        ]
         read_only_fields = fields
+
+    def get_children(self, job: Job) -> list[UUID]:
+        """Those that the reader may see, in the order of their birth."""
+        request = self.context.get("request")
+        jobs = visible_jobs(request.user) if request is not None else Job.objects.all()
+        return list(jobs.filter(parent=job).order_by("created_at").values_list("pk", flat=True))
 
     def get_workflow(self, job: Job) -> str | None:
         return str(job.workflow_version) if job.workflow_version_id else None
@@ -107,6 +133,10 @@ class StepSerializer(serializers.ModelSerializer[Step]):
     compensates = serializers.SlugRelatedField(  # type: ignore[var-annotated]
         slug_field="key", read_only=True, help_text="the key of the step that this one undoes"
     )
+    parent = serializers.SlugRelatedField(  # type: ignore[var-annotated]
+        slug_field="key", read_only=True, help_text="the key of the map of which this is a chunk"
+    )
+    child_job = serializers.SerializerMethodField(help_text="the job that this step started and waits for")
     next = serializers.SerializerMethodField(help_text="what follows from a failure, in words")
 
     class Meta:
@@ -116,6 +146,9 @@ class StepSerializer(serializers.ModelSerializer[Step]):
             "url",
             "seq",
             "key",
+            "kind",
+            "parent",
+            "child_job",
             "tool",
             "queue",
             "effect",
@@ -142,6 +175,10 @@ class StepSerializer(serializers.ModelSerializer[Step]):
             "finished_at",
         ]
         read_only_fields = fields
+
+    def get_child_job(self, step: Step) -> UUID | None:
+        child = (step.spec or {}).get("child") if step.kind == Step.Kind.JOB else None
+        return UUID(child) if child else None
 
     def get_next(self, step: Step) -> str:
         return outlook(step)
@@ -195,6 +232,7 @@ class StepDetailSerializer(StepSerializer):
             "schema_version",
             "arguments",
             "template",
+            "spec",
             "retry",
             "timeout_s",
             "fallbacks",

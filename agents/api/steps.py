@@ -34,7 +34,7 @@ class StepList(View):
         """The job's steps, in order of appearance."""
         check_query(request, {"cursor", "limit"})
         job = visible_job(request.user, job_id)
-        page = self.paginate_queryset(Step.objects.filter(job=job).select_related("compensates"))
+        page = self.paginate_queryset(Step.objects.filter(job=job).select_related("compensates", "parent"))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
 
