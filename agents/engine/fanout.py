@@ -10,8 +10,8 @@ item. A tool that must not run twice (ONCE) has a chunk an item. No worker runs 
     arguments: of the tool, a template over `item`, `index` and what every step sees (inputs, steps, job)
     chunk: items a chunk (default 100, at most 1,000); parallel: chunks under way at once (default 16)
     max_failures: items that may fail (default 0)
-and once it has fanned out: items, chunks (how many of each). Of a chunk: first, the index of its first item; left_out,
-the indexes that policy refused.
+and once it has fanned out: items, chunks (how many of each). Of a chunk: first, the index of its first item, or indexes,
+where its items do not follow each other; left_out, the indexes that policy refused.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def expand(job: Job, step: Step, *, now: datetime) -> None:
     spec = step.spec or {}
     try:
         tool = registry.get(step.tool)
-        calls = _calls(job, step, tool)
+        calls = calls_of(job, step, tool)
         chunks = _chunks(step, tool, calls)
     except (expressions.ExpressionFailed, InvalidPlan) as error:
         _fail(step, "bad_map", error.message, now=now)
@@ -80,14 +80,19 @@ def expand(job: Job, step: Step, *, now: datetime) -> None:
     spec = {**spec, "items": len(calls), "chunks": len(chunks)}
     Step.objects.filter(pk=step.pk).update(spec=spec, ready_at=now, started_at=now)
     step.spec, step.ready_at, step.started_at = spec, now, now
+    record_chunks(step, chunks, items=len(calls))
+    feed.append(job.pk, [step_entry(step)], now=now)
+
+
+def record_chunks(step: Step, chunks: Sequence[Step], *, items: int) -> None:
+    """Says in the audit log what a map has fanned out into."""
     digest = hashlib.sha256(canonical_json([chunk.arguments for chunk in chunks])).hexdigest()
     record(
         Event.STEP_EXPANDED,
         actor=ENGINE,
         target=step_target(step),
-        context=step_facts(step, items=len(calls), chunks=len(chunks), calls_sha256=digest),
+        context=step_facts(step, items=items, chunks=len(chunks), calls_sha256=digest),
     )
-    feed.append(job.pk, [step_entry(step)], now=now)
 
 
 def go_on(job: Job, step: Step, *, now: datetime) -> list[Step]:
@@ -139,12 +144,19 @@ def indexes_of(chunk: Step) -> list[int]:
     """The places in the list of a chunk's calls, in their order."""
     spec = chunk.spec or {}
     left_out = set(spec.get("left_out", []))
+    if "indexes" in spec:
+        return [index for index in spec["indexes"] if index not in left_out]
     size = len(chunk.arguments["calls"]) if chunk.kind == Step.Kind.CHUNK else 1
     first = int(spec["first"])
     return [index for index in range(first, first + size + len(left_out)) if index not in left_out]
 
 
-def _calls(job: Job, step: Step, tool: Tool) -> list[dict[str, Any]]:
+def calls_of(job: Job, step: Step, tool: Tool) -> list[dict[str, Any]]:
+    """The arguments of each item's call.
+
+    Raises:
+        ExpressionFailed, InvalidPlan: the list cannot be made, is too long, or has an item that the tool does not take.
+    """
     spec = step.spec or {}
     scope = expressions.scope(job)
     over = spec.get("over")
@@ -211,25 +223,31 @@ def _chunks(step: Step, tool: Tool, calls: Sequence[dict[str, Any]]) -> list[Ste
         part = list(calls[first : first + size])
         if not alone and len(canonical_json(part)) > CALLS_BYTES:
             raise InvalidPlan(f"A chunk's arguments are over {CALLS_BYTES // 1024} KiB: take a smaller chunk.")
-        rows.append(
-            Step(
-                kind=Step.Kind.CALL if alone else Step.Kind.CHUNK,
-                job_id=step.job_id,
-                parent=step,
-                key=f"{step.key}.{number}",
-                tool=step.tool,
-                schema_version=tool.schema_version,
-                arguments=part[0] if alone else {"calls": part},
-                spec={"first": first},
-                reason=step.reason,
-                effect=str(tool.effect),
-                queue=tool.queue,
-                retry=step.retry,
-                timeout_s=step.timeout_s,
-                max_attempts=step.max_attempts,
-            )
-        )
+        rows.append(chunk_of(step, tool, number, part, {"first": first}, alone=alone))
     return rows
+
+
+def chunk_of(
+    step: Step, tool: Tool, number: int, calls: list[dict[str, Any]], spec: dict[str, Any], *, alone: bool = False
+) -> Step:
+    """The unsaved row of a map's chunk, without its place in the job. alone: it is the step of one call."""
+    return Step(
+        kind=Step.Kind.CALL if alone else Step.Kind.CHUNK,
+        job_id=step.job_id,
+        parent=step,
+        key=f"{step.key}.{number}",
+        tool=step.tool,
+        schema_version=tool.schema_version,
+        arguments=calls[0] if alone else {"calls": calls},
+        spec=spec,
+        reason=step.reason,
+        effect=str(tool.effect),
+        queue=tool.queue,
+        retry=step.retry,
+        timeout_s=step.timeout_s,
+        max_attempts=step.max_attempts,
+        workspace_of=step.workspace_of,
+    )
 
 
 def _leave_out(chunk: Step, denied: Sequence[int], decisions: Sequence[Decision]) -> None:

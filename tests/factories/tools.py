@@ -30,7 +30,7 @@ class Note(Tool):
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         RAN.append((self.name, str(arguments.get("text", ""))))
-        fail = arguments.get("fail")
+        fail = "" if STATE.get("mended") else arguments.get("fail")
         if fail == "transient":
             raise ToolFailed("Not now.", transient=True)
         if fail == "refuse":
@@ -39,7 +39,7 @@ class Note(Tool):
             raise RuntimeError("a bug")
         if fail in {"wait", "stopped"}:
             STARTED.set()
-            GO_ON.wait(20)
+            GO_ON.wait(60)
         if fail == "endless":
             while not box.cancelled() and not GO_ON.wait(0.02):
                 pass

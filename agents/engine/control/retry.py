@@ -9,6 +9,7 @@ from django.db import transaction
 
 from agents.engine import keys
 from agents.engine.advance import THINK, advance
+from agents.engine.control import items
 from agents.engine.transitions import lock_job, move_job, move_step
 from agents.errors import AlreadyDone, InvalidInput, MayHaveHappened, NotNow
 from agents.models import Job, Step
@@ -25,7 +26,8 @@ AGAIN = frozenset({StepState.FAILED, StepState.REFUSED, StepState.SKIPPED, StepS
 def retry_job(
     job_id: UUID, *, by: Actor, now: datetime, from_step: str = "", did_not_happen: Collection[str] = ()
 ) -> Job:
-    """Sets a failed or cancelled job going again: its unfinished steps, from the given one on, are decided anew.
+    """Sets a failed or cancelled job going again: its unfinished steps, from the given one on, are decided anew. Of a
+    map exactly the items that failed run again; a chunk stands for its map.
 
     Attempts count on, since their number is the fence; each step gets its whole budget of them again. In a job of an
     agent, what failed in earlier turns stays as the model has read it: its broken turn is tried again.
@@ -64,6 +66,9 @@ def retry_job(
         move_step(
             step, StepState.PENDING, now=now, event=Event.STEP_REQUEUED, actor=by, outcome="retried", **_afresh(step)
         )
+    for step in chosen:
+        if step.kind == Step.Kind.MAP and step.ready_at is not None:
+            items.again(job, step, [chunk for chunk in chosen if chunk.parent_id == step.pk], now=now)
     if job.concurrency_key:
         keys.enter(job, reject=False)
     advance(job, now=now)
@@ -97,7 +102,7 @@ def _chosen(job: Job, steps: Sequence[Step], from_step: str) -> list[Step]:
         found = next((step for step in steps if step.key == from_step), None)
         if found is None:
             raise InvalidInput(f"The job has no step {from_step!r}.", field="from_step")
-        first = found.seq
+        first = found.seq if found.parent_id is None else next(one.seq for one in steps if one.pk == found.parent_id)
     again = [step for step in steps if step.state in AGAIN and step.seq >= first]
     if job.kind != Job.Kind.GOAL:
         return again

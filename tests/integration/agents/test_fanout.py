@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from agents.engine import fanout
 from agents.engine.cancel import cancel_job
+from agents.engine.control.retry import retry_job
 from agents.engine.execute import claim_step, execute
 from agents.engine.intake import NewStep
 from agents.engine.recover import expire_leases
@@ -146,6 +147,40 @@ def test_cancelling_ends_the_map_and_its_chunks():
     cancel_job(job.pk, by=Actor.system("test"), now=timezone.now())
     assert run_all(job).state == JobState.CANCELLED
     assert set(states(job).values()) == {"cancelled"}
+
+
+def test_a_retry_runs_exactly_the_items_that_failed(test_tools):
+    publish(("test.*", "deny", "call.args.text == 'secret'"), ("test.*", "allow"))
+    over = ["a", "bad-1", "b", "secret", "c", "bad-2", "d"]
+    template = {"text": "${{ item }}", "fail": "${{ item.startsWith('bad') ? 'not_ok' : '' }}"}
+    job = run_all(submit(mapped(over, arguments=template, chunk=3)))
+    assert job.state == JobState.FAILED
+    before = dict(MapItem.objects.filter(step__job=job, ok=True).values_list("index", "id"))
+    test_tools.RAN.clear()
+    publish(("test.*", "allow"))  # what was denied is no longer
+    test_tools.STATE["mended"] = True
+    retry_job(job.pk, by=Actor.system("test"), now=timezone.now())
+    assert run_all(job).state == JobState.SUCCEEDED
+    assert [text for _, text in test_tools.RAN] == ["bad-1", "secret", "bad-2"]
+    assert rows(job) == [(n, True, "") for n in range(7)]
+    assert before.items() <= dict(MapItem.objects.filter(step__job=job).values_list("index", "id")).items()
+    again = Step.objects.get(job=job, key="m.4")
+    assert (again.state, again.spec) == ("succeeded", {"indexes": [1, 3, 5]})
+    assert step_of(job, "m").spec["chunks"] == 4
+    assert step_of(job, "m").result["data"]["results"] == over
+
+
+def test_a_retry_from_a_chunk_is_one_of_its_map_and_what_fails_again_stays_failed(test_tools):
+    publish(("test.*", "allow"))
+    template = {"text": "${{ item }}", "fail": "${{ item == 'bad' ? 'not_ok' : '' }}"}
+    job = run_all(submit(mapped(["a", "bad", "c"], arguments=template, chunk=2)))
+    test_tools.RAN.clear()
+    for number in (3, 4):
+        retry_job(job.pk, by=Actor.system("test"), now=timezone.now(), from_step="m.1")
+        assert run_all(job).state == JobState.FAILED
+        assert states(job)[f"m.{number}"] == "succeeded"
+    assert rows(job) == [(0, True, ""), (1, False, "not_ok"), (2, True, "")]
+    assert len(test_tools.RAN) == 2
 
 
 def test_an_empty_list_succeeds_at_once():
