@@ -75,6 +75,7 @@ def test_a_team_researches_codes_and_reviews_twice_where_the_review_asks_for_it(
     decide(request_id=request.pk, by=user("grace"), verdict="approve", reason="", channel="page", now=timezone.now())
     job = run_all(job)
     assert job.state == JobState.SUCCEEDED, told(job)
+    assert job.outputs is not None
     assert (job.outputs["verdict"], job.outputs["rounds"], job.outputs["branch"]) == ("approve", 2, "team/cents")
     first = child(job, "review")
     assert first.outcome.startswith("Verdict: request changes") and "RELEASE_NOTES.md" in first.outcome
@@ -96,6 +97,7 @@ def test_a_team_researches_codes_and_reviews_twice_where_the_review_asks_for_it(
 def test_a_review_that_approves_needs_no_second_round_and_nothing_is_pushed_unasked(remote):
     job = run_all(start(goal="make the tests pass, and write the release notes"))
     assert job.state == JobState.SUCCEEDED, told(job)
+    assert job.outputs is not None
     assert (job.outputs["verdict"], job.outputs["rounds"]) == ("approve", 1)
     assert {key: state for key, state in states(job).items() if state != "succeeded"} == {
         "code-again": "skipped",
