@@ -22,7 +22,8 @@ sys.path[0] = str(ROOT)
 from bench.parts.figures import Figure, median, percentile, show, write_json  # noqa: E402  after the path is set
 from bench.parts.servers import Servers, pss_bytes  # noqa: E402
 
-PROCESSES, THREADS = 2, 4
+PROCESSES, THREADS = 2, 16
+CALLS = 200
 
 
 def main() -> int:
@@ -42,7 +43,7 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
     import django
 
     django.setup()
-    from bench.parts import steps, workers
+    from bench.parts import models, steps, workers
 
     owner = steps.prepare_rows()
     pool = ["--pool", "threads", "-c", str(THREADS)]
@@ -63,19 +64,31 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
         steps.wait_until_idle()
     cpu = {name: median([run.cpu_ms[name] for run in governed]) for name in governed[0].cpu_ms}
     plain_cpu = {name: median([run[1][name] for run in no_ops]) for name in no_ops[0][1]}
+    publishing = plain.publish_cost_ms(tasks)
+    by_cpu = (sum(plain_cpu.values()) + publishing) / sum(cpu.values())
+    memory = max(map(pss_bytes, ours.pids))
+    fan_out = fan_out_figures(servers, quick=quick)
+    ours.end(servers)
+    plain.workers.end(servers)
+    held = models.hold(servers, owner, calls=CALLS)
     figures = [
         Figure(name="plain Celery no-op, default settings", value=median([run[0] for run in no_ops]), unit="tasks/s"),
         Figure(name="governed step", value=median([run.per_s for run in governed]), unit="steps/s"),
         Figure(name="governed step / plain no-op", value=median(ratios), unit="ratio", reach=1.0),
+        Figure(name="the same by CPU, the no-op with its publishing", value=by_cpu, unit="ratio"),
         *(Figure(name=f"plain no-op: {name}", value=ms, unit="CPU ms") for name, ms in plain_cpu.items()),
-        Figure(name="plain no-op: publishing", value=plain.publish_cost_ms(tasks), unit="CPU ms"),
+        Figure(name="plain no-op: publishing", value=publishing, unit="CPU ms"),
         *(Figure(name=f"governed step: {name}", value=ms, unit="CPU ms") for name, ms in cpu.items()),
         Figure(name="idle, step to step, p50", value=percentile(gaps, 50), unit="ms"),
         Figure(name="idle, step to step, p95", value=percentile(gaps, 95), unit="ms", reach=5.0, at_least=False),
         Figure(name="submit, one caller", value=median(submits), unit="jobs/s", reach=500.0),
-        Figure(name="a worker's memory", value=max(map(pss_bytes, ours.pids)) / 2**20, unit="MiB PSS"),
+        Figure(name="a worker's memory", value=memory / 2**20, unit="MiB PSS"),
+        Figure(name=f"{CALLS} model calls of 1 s by one worker: at one moment", value=held.together, unit="calls"),
+        Figure(name="from the first to the last of them", value=held.took_s, unit="s"),
+        Figure(name="that worker's memory", value=held.pss_bytes / 1e6, unit="MB PSS", reach=300.0, at_least=False),
+        Figure(name="its database connections, and the bench's own", value=held.connections, unit="connections"),
     ]
-    return figures + fan_out_figures(servers, quick=quick)
+    return figures + fan_out
 
 
 def fan_out_figures(servers: Servers, *, quick: bool) -> list[Figure]:

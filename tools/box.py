@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tools.errors import SandboxUnavailable, ToolRefused
 from tools.redact import Redactor
 from tools.sandbox import probe, process
 from tools.sandbox.environment import base_environment, forbidden, interpreter_paths
-from tools.sandbox.identity import identity_for
+from tools.sandbox.identity import Identity, identity_for
 from tools.sandbox.output import Batcher, clean
 from tools.spec import Completed, Limits, OutputSink, Workspace
 
@@ -27,7 +28,7 @@ class SandboxBox:
 
     def __init__(
         self,
-        workspace: Workspace,
+        workspace: Workspace | Callable[[], Workspace],
         *,
         limits: Limits,
         call_id: str,
@@ -36,17 +37,27 @@ class SandboxBox:
         deadline_s: float = math.inf,
         read_only: bool = False,
     ) -> None:
-        self.workspace = workspace
+        self._workspace = workspace
         self.limits = limits
         self.call_id = call_id
         self._on_output = on_output
         self._cancelled = cancelled
         self._deadline_s = deadline_s
         self._read_only = read_only
-        self._identity = identity_for(workspace.id)
         self._runs: list[dict[str, str]] = []
         self._words = Redactor()
         self._word_batches = Batcher(lambda text: self._send("token", text))
+
+    @property
+    def workspace(self) -> Workspace:
+        """See `tools.spec.Box`. Given as a function, it is made when it is first needed."""
+        if callable(self._workspace):
+            self._workspace = self._workspace()
+        return self._workspace
+
+    @cached_property
+    def _identity(self) -> Identity:
+        return identity_for(self.workspace.id)
 
     def cancelled(self) -> bool:
         """See `tools.spec.Box.cancelled`."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -58,7 +59,7 @@ def run(
     else:
         subject = permits.spend(permit, digest=call.digest(), by=worker, now=now, subject=subject).subject
     box = SandboxBox(
-        workspace_for(call.workspace_id),
+        partial(workspace_for, call.workspace_id),
         limits=tool.limits,
         call_id=subject,
         on_output=on_output,

@@ -150,9 +150,13 @@ class Box(Protocol):
     call_id: what the permit was issued for (the step's id), "" in a preview.
     """
 
-    workspace: Workspace
     limits: Limits
     call_id: str
+
+    @property
+    def workspace(self) -> Workspace:
+        """The job's, made when it is first asked for."""
+        ...
 
     def run(
         self,

@@ -12,6 +12,7 @@ from django.db import transaction
 from agents import feed
 from agents.engine import keys
 from agents.engine.advance import THINK, advance
+from agents.engine.hot import newcomers
 from agents.engine.transitions import job_target, step_entry, step_facts, step_target
 from agents.errors import InvalidPlan
 from agents.models import Agent, Job, Repository, Step, Tenant, WorkflowVersion
@@ -98,7 +99,7 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
     """
     tenant = new.tenant or (new.parent and new.parent.tenant) or tenant_for(new.owner)
     make_room(tenant, new.owner)
-    job = Job.objects.create(
+    job = Job(
         tenant=tenant,
         kind=new.kind,
         goal=new.goal,
@@ -127,26 +128,16 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
         workspace_of=new.workspace_of,
         created_at=now,
     )
+    context, payload = _submitted(job, tenant)
+    rows = _rows(job, _first_steps(new), first=1, now=now)
+    said = newcomers.Said(job=(context, payload), steps=[_proposed(row) for row in rows])
+    if newcomers.create(job, rows, said, actor=actor, now=now):
+        return job
+    job.save(force_insert=True)
     job = Job.objects.select_for_update(of=("self",)).select_related("agent", "repository", "owner").get(pk=job.pk)
-    record(
-        Event.JOB_SUBMITTED,
-        actor=actor,
-        target=job_target(job),
-        context={
-            "kind": job.kind,
-            "agent": job.agent.name if job.agent else "",
-            "repository": job.repository.name if job.repository else "",
-            "priority": job.priority,
-            "tenant": tenant.name,
-            **({"key": job.concurrency_key} if job.concurrency_key else {}),
-            **({"trigger": job.trigger} if job.trigger else {}),
-            **({"workflow": str(job.workflow_version)} if job.workflow_version else {}),
-            **({"parent": str(job.parent_id), "grant": job.grant} if job.parent_id else {}),
-        },
-        payload={"goal": job.goal, "labels": job.labels, **({"inputs": job.inputs} if job.inputs else {})},
-    )
+    record(Event.JOB_SUBMITTED, actor=actor, target=job_target(job), context=context, payload=payload)
     feed.append(job.pk, [feed.Entry(kind="job", data={"state": str(job.state)})], now=now)
-    add_steps(job, _first_steps(new), now=now, actor=actor)
+    _add(job, rows, actor=actor, now=now)
     if job.concurrency_key:
         keys.enter(job, reject=new.on_conflict == keys.REJECT)
     advance(job, now=now)
@@ -158,8 +149,25 @@ def add_steps(
 ) -> list[Step]:
     """Appends pending steps to a locked job, each with its `step.proposed` record."""
     seq = Step.objects.filter(job=job).count()
+    rows = _rows(job, steps, first=seq + 1, now=now, proposed_by=proposed_by)
+    _add(job, rows, actor=actor, now=now)
+    return rows
+
+
+def _add(job: Job, rows: list[Step], *, actor: Actor, now: datetime) -> None:
+    Step.objects.bulk_create(rows)
+    for row in rows:
+        context, payload = _proposed(row)
+        record(Event.STEP_PROPOSED, actor=actor, target=step_target(row), context=context, payload=payload)
+    feed.append(job.pk, [step_entry(row) for row in rows], now=now)
+
+
+def _rows(
+    job: Job, steps: Sequence[NewStep], *, first: int, now: datetime, proposed_by: Step | None = None
+) -> list[Step]:
+    """Unsaved."""
     rows = []
-    for number, new in enumerate(steps, start=seq + 1):
+    for number, new in enumerate(steps, start=first):
         tool = registry.get(new.tool)
         rows.append(
             Step(
@@ -190,21 +198,33 @@ def add_steps(
                 created_at=now,
             )
         )
-    Step.objects.bulk_create(rows)
-    for row in rows:
-        record(
-            Event.STEP_PROPOSED,
-            actor=actor,
-            target=step_target(row),
-            context=step_facts(row, queue=row.queue, effect=row.effect),
-            payload={
-                "arguments": row.arguments,
-                "reason": row.reason,
-                **({"template": row.template} if row.template is not None else {}),
-            },
-        )
-    feed.append(job.pk, [step_entry(row) for row in rows], now=now)
     return rows
+
+
+def _submitted(job: Job, tenant: Tenant) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Context and payload of `job.submitted`."""
+    context = {
+        "kind": job.kind,
+        "agent": job.agent.name if job.agent else "",
+        "repository": job.repository.name if job.repository else "",
+        "priority": job.priority,
+        "tenant": tenant.name,
+        **({"key": job.concurrency_key} if job.concurrency_key else {}),
+        **({"trigger": job.trigger} if job.trigger else {}),
+        **({"workflow": str(job.workflow_version)} if job.workflow_version else {}),
+        **({"parent": str(job.parent_id), "grant": job.grant} if job.parent_id else {}),
+    }
+    return context, {"goal": job.goal, "labels": job.labels, **({"inputs": job.inputs} if job.inputs else {})}
+
+
+def _proposed(step: Step) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Context and payload of `step.proposed`."""
+    payload = {
+        "arguments": step.arguments,
+        "reason": step.reason,
+        **({"template": step.template} if step.template is not None else {}),
+    }
+    return step_facts(step, queue=step.queue, effect=step.effect), payload
 
 
 def _first_steps(new: NewJob) -> list[NewStep]:

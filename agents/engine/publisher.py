@@ -86,7 +86,7 @@ def encode(queue: str, task: str, step_id: UUID, attempt: int) -> str:
     identifier = str(uuid4())
     arguments = f'["{step_id}", {attempt}]'
     body = f'[{arguments}, {{}}, {{"callbacks": null, "errbacks": null, "chain": null, "chord": null}}]'
-    headers = {
+    headers: dict[str, object] = {
         "lang": "py",
         "task": task,
         "id": identifier,

@@ -28,6 +28,10 @@ class Workers:
     def go_on(self) -> None:
         self._send(signal.SIGCONT)
 
+    def end(self, servers: Servers) -> None:
+        for process in self.processes:
+            servers.end(process)
+
     def _send(self, sign: int) -> None:
         for process in self.processes:
             assert process.poll() is None, f"a worker ended with {process.returncode}"

@@ -51,12 +51,13 @@ SELECT EXISTS (SELECT FROM agents_step WHERE job_id = %(job)s AND state IN ('rea
        EXISTS (SELECT FROM agents_step WHERE job_id = %(job)s AND state <> 'succeeded' AND id <> ALL(%(touched)s))
 """
 
-# The plans of a turn are for few rows each, also before the tables have statistics.
-BEGIN = "BEGIN"
+# The plans of a turn are for few rows each, also before the tables have statistics. A worker that is stopped in a turn
+# gives its locks back.
 SETTINGS = """
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-       set_config('enable_mergejoin', 'off', true), set_config('synchronous_commit', %s, true)
+       set_config('enable_mergejoin', 'off', true), set_config('idle_in_transaction_session_timeout', '5000', true)
 """
+DURABILITY = "SELECT set_config('synchronous_commit', %s, true)"
 
 # The rows of steps and jobs were read and locked by this transaction, so their ids and attempts name them as they were.
 # Divides by zero where a row is missing or a permit cannot be spent: the error keeps the commit behind it from being

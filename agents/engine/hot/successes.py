@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from psycopg import Connection, Cursor
+from psycopg import Cursor
 
+from agents.connections import Raw
 from agents.engine.ending import THINK
 from agents.engine.hot import sql
 from agents.engine.hot.claims import begin, call_of
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from agents.engine.hot.turn import View
 
 POLICY, ENGINE = Actor.system("policy"), Actor.system("engine")
-Raw = Connection[tuple[Any, ...]]
 
 
 def settle(
@@ -54,10 +54,10 @@ def settle(
         return Otherwise.GENERAL
     decisions = []
     for one in free:
-        decision = _decide(job, one)
-        if decision is None:
+        decided = decide(job, one)
+        if decided is None:
             return Otherwise.GENERAL
-        decisions.append(decision)
+        decisions.append(decided)
     ends = not free and _ends(job, step, view, raw)
     if ends is None:
         return Otherwise.GENERAL
@@ -65,7 +65,7 @@ def settle(
     settled = Settled()
     for one, (decision, risk) in zip(free, decisions, strict=True):
         follow = wish.follow and settled.next is None and one.queue == wish.delivery.queue and not job.limited(one.tool)
-        claimed = _release(job, one, decision, risk, wish, writes, follow=follow)
+        claimed = release(job, one, decision, risk, writes, follow=wish if follow else None)
         if claimed is not None:
             settled.next = claimed
         else:
@@ -96,7 +96,7 @@ def _free(step: StepRow, plan: Plan, view: "View") -> list[StepRow] | None:
     return free
 
 
-def _decide(job: JobRow, step: StepRow) -> tuple[Decision, str] | None:
+def decide(job: JobRow, step: StepRow) -> tuple[Decision, str] | None:
     """The policies' leave; None where they say anything else, or the tool is not plain."""
     try:
         tool = registry.get(step.tool)
@@ -167,10 +167,10 @@ def _succeed(job: JobRow, step: StepRow, wish: Success, writes: Writes) -> None:
     writes.tell(job, step)
 
 
-def _release(
-    job: JobRow, step: StepRow, decision: Decision, risk: str, wish: Success, writes: Writes, *, follow: bool
+def release(
+    job: JobRow, step: StepRow, decision: Decision, risk: str, writes: Writes, *, follow: Success | None = None
 ) -> Claimed | None:
-    """Lets a step through the gate with its permit; the claim too, where this thread goes on with it."""
+    """Lets a step through the gate with its permit. follow: whose thread goes on with it, and claims it at once."""
     call = call_of(step)
     digest = call.digest()
     target = Target(type="step", id=str(step.id))
@@ -189,7 +189,7 @@ def _release(
         payload={"reason": decision.reason},
     )
     step.permit_id = uuid7()
-    worker = wish.delivery.worker if follow else None
+    worker = follow.delivery.worker if follow else None
     writes.add(
         "granted",
         id=str(step.permit_id),
@@ -208,7 +208,7 @@ def _release(
         worker=worker,
     )
     if follow:
-        return begin(job, step, call, digest, writes, delivery=wish.delivery, since=wish.since)
+        return begin(job, step, call, digest, writes, delivery=follow.delivery, since=follow.since)
     step.state = StepState.QUEUED
     writes.tell(job, step)
     return None

@@ -2,16 +2,15 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 import psycopg
 from django.conf import settings
-from django.db import connection
+from django.db import Error, connection
 from django.utils import timezone
-from psycopg import Connection, Cursor
+from psycopg import Cursor
 
-from agents.connections import rest
+from agents.connections import Raw, raw_connection, rest
 from agents.engine.hot import claims, sql, successes
 from agents.engine.hot.after import publish
 from agents.engine.hot.plans import plans
@@ -21,8 +20,6 @@ from agents.engine.hot.writes import Writes
 from audit.enrolment import process_key
 
 log = logging.getLogger(__name__)
-
-Raw = Connection[tuple[Any, ...]]
 
 
 class View:
@@ -34,45 +31,34 @@ class View:
         self.last_seq = last_seq
 
 
-def take(wishes: Sequence[Wish]) -> list[Answer]:
-    """Answers every wish in one transaction; those whose jobs are locked elsewhere are taken alone, patiently."""
+def take(wishes: Sequence[Wish], *, patient: bool = False) -> list[Answer]:
+    """Answers every wish in one transaction. BUSY: the wish's job is locked elsewhere.
+
+    patient: waits for such a job; for one wish alone, and not in the name of other threads.
+    """
     key = process_key()
     if not key.enrolled:  # the general code enrols it
         return [Otherwise.GENERAL] * len(wishes)
     try:
-        return _all(wishes)
-    except psycopg.Error as error:
+        return _take(wishes, patient=patient)
+    except (psycopg.OperationalError, psycopg.DataError, Error) as error:
         log.warning("hot.given_up", extra={"error": type(error).__name__, "wishes": len(wishes)})
+        return [Otherwise.GENERAL] * len(wishes)
+    except Exception:  # a bug, or one wish that cannot be written: it must not cost the others
+        log.exception("hot.failed", extra={"wishes": len(wishes)})
         return [Otherwise.GENERAL] * len(wishes)
     finally:
         rest()
 
 
-def _all(wishes: Sequence[Wish]) -> list[Answer]:
-    answers = _take(wishes, patient=False)
-    for place, answer in enumerate(answers):
-        if answer is Otherwise.BUSY:
-            answers[place] = _take([wishes[place]], patient=True)[0]
-    return [Otherwise.GENERAL if answer is Otherwise.BUSY else answer for answer in answers]
-
-
 def _take(wishes: Sequence[Wish], *, patient: bool) -> list[Answer]:
     try:
-        return _transaction(wishes, _raw(), patient=patient)
+        return _transaction(wishes, raw_connection(), patient=patient)
     except psycopg.OperationalError:
         if connection.connection is not None and not connection.connection.closed:
             raise
         connection.close()  # the database was restarted since this thread last spoke to it: once more
-        return _transaction(wishes, _raw(), patient=patient)
-
-
-def _raw() -> Raw:
-    """This thread's own connection, past the ORM."""
-    connection.ensure_connection()
-    raw: Raw = connection.connection
-    if raw.prepare_threshold is None:
-        raw.prepare_threshold = 5  # Django turns preparing off; its own cursors never ask for it
-    return raw
+        return _transaction(wishes, raw_connection(), patient=patient)
 
 
 def _transaction(wishes: Sequence[Wish], raw: Raw, *, patient: bool) -> list[Answer]:
@@ -92,7 +78,7 @@ def _transaction(wishes: Sequence[Wish], raw: Raw, *, patient: bool) -> list[Ans
                 answers.append(successes.settle(wish, view, writes, after, outcomes, raw))
         if writes:
             with raw.pipeline():
-                Cursor(raw).execute(sql.SETTINGS, ["on" if writes.durable else "off"], prepare=True)
+                Cursor(raw).execute(sql.DURABILITY, ["on" if writes.durable else "off"], prepare=True)
                 writes.write(raw, outcomes)
                 raw.execute("COMMIT")
         else:
@@ -120,6 +106,7 @@ def _read(raw: Raw, wishes: Sequence[Wish], *, patient: bool) -> View:
     jobs, steps, last = Cursor(raw), Cursor(raw), Cursor(raw)
     with raw.pipeline():
         raw.execute("BEGIN")
+        Cursor(raw).execute(sql.SETTINGS, prepare=True)
         jobs.execute(sql.LOCK_PATIENTLY if patient else sql.LOCK, [claimed, job_ids], prepare=True)
         steps.execute(sql.READ_PATIENTLY if patient else sql.READ, [list(wanted)], prepare=True)
         last.execute(sql.LAST_SEQ, [job_ids], prepare=True)

@@ -23,7 +23,13 @@ log = logging.getLogger(__name__)
 # How far a thread goes on with steps of the same job before others in the queue have their turn.
 FOLLOW_S, FOLLOW_MOST = 1.0, 16
 
-_turns: Combiner[Wish, Answer] = Combiner(turn.take)
+_together: Combiner[Wish, Answer] = Combiner(turn.take)
+
+
+def _turns(wish: Wish) -> Answer:
+    """Together with other threads' wishes; alone where somebody holds its job, so that no other wish waits with it."""
+    answer = _together(wish)
+    return turn.take([wish], patient=True)[0] if answer is Otherwise.BUSY else answer
 
 
 def run(step_id: UUID, fence: int, delivery: Delivery, *, may_follow: Callable[[], bool]) -> bool:

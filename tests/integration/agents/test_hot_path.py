@@ -15,7 +15,7 @@ from django.utils import timezone
 from agents import feed
 from agents.engine import publisher
 from agents.engine.execute import Delivery, execute
-from agents.engine.hot import turn, work
+from agents.engine.hot import newcomers, turn, work
 from agents.engine.hot.values import Claim, Claimed, Otherwise, Settled, Success
 from agents.engine.intake import NewJob, NewStep, create_job
 from agents.models import Attempt, FeedEntry, Job, RateLimit, Step
@@ -91,7 +91,9 @@ def rows(job: Job) -> dict[str, Any]:
         "job": _plain(job, ids),
         "steps": [_plain(one, ids) for one in steps],
         "attempts": [_plain(one, ids) for one in Attempt.objects.filter(step__job=job).order_by("step__seq", "number")],
-        "permits": [_plain(one, ids) for one in Permit.objects.filter(pk__in=[one.permit_id for one in steps])],
+        "permits": sorted(
+            (_plain(one, ids) for one in Permit.objects.filter(pk__in=[one.permit_id for one in steps])), key=str
+        ),
         "feed": [(one.kind, one.data, ids.get(str(one.step_id))) for one in feed.entries(job.pk)],
         "records": [_record(one, ids) for one in records],
     }
@@ -131,6 +133,22 @@ def test_both_paths_leave_the_same_rows(monkeypatch):
     monkeypatch.setattr(work, "run", lambda *_, **__: False)
     reference = rows(run_all(submit(*DIAMOND)))
     assert hot == reference
+
+
+def test_a_new_job_is_the_same_by_both_paths(monkeypatch):
+    made: list[bool] = []
+    real = newcomers.create
+    monkeypatch.setattr(newcomers, "create", lambda *a, **k: made.append(real(*a, **k)) or made[-1])
+    steps = (*DIAMOND, step("e", tool="test.once", text="é"))
+    hot = rows(submit(*steps))
+    assert made == [True], "it was not left to the general code"
+    monkeypatch.setattr(newcomers, "create", lambda *_, **__: False)
+    assert hot == rows(submit(*steps))
+
+
+def test_a_new_job_that_is_not_plain_is_left_to_the_general_code(monkeypatch):
+    monkeypatch.setattr(newcomers, "decide", lambda *_: None)  # the policies say anything but yes
+    assert rows(submit(*DIAMOND))["steps"][0]["state"] == StepState.QUEUED
 
 
 def test_a_thread_that_goes_on_leaves_the_same_rows_but_for_what_nobody_could_see(monkeypatch):
@@ -189,7 +207,7 @@ def test_many_threads_with_doubled_messages_run_every_step_once(test_tools):
 
     def consume(step_id: Any) -> None:
         try:
-            gate.wait(20)
+            gate.wait(60)
             execute(step_id, 0, HERE, may_follow=lambda: True)
         except BaseException as error:
             raised.append(error)
@@ -295,6 +313,14 @@ def test_a_connection_that_was_cut_is_replaced():
     assert isinstance(claim(one), Claimed)
 
 
+def test_a_wish_that_cannot_be_written_leaves_all_to_the_general_code(monkeypatch):
+    one = only(submit(step("a")))
+    monkeypatch.setattr("agents.engine.hot.claims.begin", lambda *_, **__: 1 / 0)
+    assert claim(one) is Otherwise.GENERAL
+    monkeypatch.undo()
+    assert isinstance(claim(one), Claimed), "nothing is locked or written"
+
+
 def test_a_job_whose_lock_is_held_is_waited_for():
     one = only(submit(step("a")))
     locked, go_on = threading.Event(), threading.Event()
@@ -304,16 +330,18 @@ def test_a_job_whose_lock_is_held_is_waited_for():
             cursor.execute("BEGIN")
             cursor.execute("SELECT 1 FROM agents_job WHERE id = %s FOR UPDATE", [one.job_id])
             locked.set()
-            go_on.wait(20)
+            go_on.wait(60)
             cursor.execute("COMMIT")
         connections.close_all()
 
     holder = threading.Thread(target=hold)
     holder.start()
-    assert locked.wait(20)
+    assert locked.wait(60)
+    assert claim(one) is Otherwise.BUSY, "nobody waits in the name of others"
     threading.Timer(0.2, go_on.set).start()
-    assert isinstance(claim(one), Claimed)
-    holder.join(20)
+    wish = Claim(step_id=one.pk, fence=0, delivery=HERE, since=time.monotonic())
+    assert isinstance(turn.take([wish], patient=True)[0], Claimed)
+    holder.join(60)
 
 
 def test_the_message_is_what_celery_would_send():
