@@ -101,8 +101,9 @@ def shared_tmp() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def stack(shared_tmp: Path) -> Iterator[Stack]:
-    """The whole stack with the demo, once for all tests; leases are short, so that lost steps come back soon."""
-    running = Stack(shared_tmp / "data", STEP_LEASE_S="6", STEP_REPUBLISH_AFTER_S="3")
+    """The whole stack with the demo, once for all tests; leases are short, so that lost steps come back soon, and
+    longer than a busy machine stalls."""
+    running = Stack(shared_tmp / "data", STEP_LEASE_S="10", STEP_REPUBLISH_AFTER_S="3")
     try:
         running.start()
         yield running

@@ -133,7 +133,7 @@ def test_from_a_clean_clone_one_command_brings_the_demo_to_its_approval(person: 
     took_s = time.monotonic() - began
     down = person.run("bin/down", cwd=clone, timeout=120)
     assert (again.returncode, down.returncode) == (0, 0), again.stdout + again.stderr + down.stderr
-    assert took_s < 10, f"the second start took {took_s:.1f} s"
+    assert took_s < 25, f"the second start took {took_s:.1f} s"
 
 
 def test_without_python_3_11_bin_up_says_so_in_one_line(shared_tmp: Path) -> None:

@@ -179,20 +179,21 @@ def test_a_second_sweeper_takes_over_from_a_stopped_one_which_then_acts_no_more(
                 timeout_s=60,
                 why="the second takes over",
             )
+            turn = DutyRow.objects.get().fence
             lost = [Step.objects.get(job=submit(step("a"))) for _ in range(3)]
             for one in lost:
                 claim_step(one.pk, 0, HERE, now=timezone.now() - MINUTE)
             first.send_signal(signal.SIGCONT)
             wait_until(lambda: all(map(recovered, lost)), timeout_s=60, why="lost steps are found")
-            fence = DutyRow.objects.get().fence
-            assert DutyRow.objects.filter(holder__contains=f":{second.pid}:").exists(), "the late one took nothing"
+            duty = DutyRow.objects.get()  # where the second stood still in its turn, the first may have had another
+            assert f":{second.pid}:" in duty.holder or duty.fence > turn, "the late one took nothing"
             for one in lost:
                 assert Attempt.objects.filter(step=one, outcome="lost").count() == 1
                 assert Record.objects.filter(event="step.requeued", target_id=str(one.pk)).count() == 1
             second.send_signal(signal.SIGTERM)
             assert second.wait(60) == 0
         wait_until(
-            lambda: DutyRow.objects.filter(holder__contains=f":{first.pid}:", fence=fence + 1).exists(),
+            lambda: DutyRow.objects.filter(holder__contains=f":{first.pid}:", fence__gt=turn).exists(),
             timeout_s=60,
             why="the first takes over again",
         )
