@@ -67,6 +67,8 @@ def sentence(
         return Sentence(f"Prepares the preview of {step.tool} for the approvers.", "running")
     if by_state.get(StepState.QUEUED):
         return _queued(by_state[StepState.QUEUED], now)
+    if job.starts_at is not None and job.starts_at > now:
+        return Sentence(f"Begins on {job.starts_at:%Y-%m-%d at %H:%M:%S} UTC.", "queued")
     if first := keys.holder(job):
         text = f"Waits for job {str(first.pk)[-12:]} (key {job.concurrency_key})."
         return Sentence(text, "queued", first.get_absolute_url(), "Open the job")

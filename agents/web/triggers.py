@@ -60,6 +60,7 @@ def triggers(request: HttpRequest) -> HttpResponse:
     user, now = who(request), timezone.now()
     mine = list(changes.visible(Schedule, user).select_related("owner"))
     context = {
+        "this_year": now.year,
         "schedules": [(one, schedules.upcoming(one, count=3, after=now)) for one in mine],
         "webhooks": changes.visible(Webhook, user).select_related("owner"),
         "rules": changes.visible(EventRule, user).select_related("owner"),

@@ -65,7 +65,7 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"{one['name']:<24} {one['state']:<10} {','.join(one['queues']):<14} "
                 f"{one['busy']}/{one['threads']} busy  {one['rss_bytes'] // MEBIBYTE:>5} MiB  "
-                f"pid {one['pid']}  {one['version']}  seen {one['seen_s']:.0f} s ago"
+                f"pid {one['pid']}  {one['version']}  seen {max(0, one['seen_s']):.0f} s ago"
             )
             for step in one["steps"]:
                 self.stdout.write(f"  {step['key']} {step['tool']}  {step['for_s']:.0f} s  job {step['job']}")

@@ -60,6 +60,8 @@ def test_it_says_why_nothing_runs():
     later = step("queued", not_before=NOW + timedelta(seconds=40), error="Rate limited.\nDetails")
     assert sentence(job(), [later], {}, NOW).text == "Tries git.push again in 40 s: Rate limited."
     assert sentence(job("queued"), [], {}, NOW).text == "Waits for its first step."
+    delayed = job("queued", starts_at=NOW + timedelta(days=1))
+    assert sentence(delayed, [step("pending")], {}, NOW).text == "Begins on 2026-03-02 at 12:00:00 UTC."
     assert sentence(job(), [step("ready")], {}, NOW).text.startswith("Prepares the preview")
     assert "may have happened or not" in sentence(job(), [step("in_doubt")], {}, NOW).text
 
