@@ -59,17 +59,16 @@ def send(queues: set[str], *, now: datetime) -> int:
     unsent canary is no evidence."""
     sent = 0
     for queue in sorted(queues):
-        due = not Canary.objects.filter(pk=queue, sent_at__gt=now - timedelta(seconds=settings.CANARY_EVERY_S)).exists()
-        if not due:
-            continue
+        with connection.cursor() as cursor:  # before it is sent: whoever takes it at once finds the row
+            cursor.execute(_SEND, {"queue": queue, "now": now, "every": settings.CANARY_EVERY_S})
+            if not cursor.rowcount:
+                continue
         try:
             current_app.send_task(TASK, args=[queue], queue=queue, ignore_result=True, expires=settings.CANARY_LIMIT_S)
         except (KombuError, RedisError, OSError) as error:
             log.warning("canary.not_sent", extra={"queue": queue, "error": type(error).__name__})
             Canary.objects.filter(pk=queue).update(since=None, sends=0)
             continue
-        with connection.cursor() as cursor:
-            cursor.execute(_SEND, {"queue": queue, "now": now, "every": settings.CANARY_EVERY_S})
         sent += 1
     return sent
 
