@@ -263,6 +263,6 @@ def _uuid(text: str) -> UUID | None:
 
 
 def _etag(job: Job) -> str:
-    """Weak: every change of a job or a step numbers a feed entry, but for the birth of a child."""
-    facts = f"{job.pk}/{job.feed_seq}/{job.state}/{job.cancel_requested}/{job.tokens_used}/{job.children.count()}"
+    """Weak: every change of a job or a step numbers a feed entry."""
+    facts = f"{job.pk}/{job.feed_seq}/{job.state}/{job.cancel_requested}/{job.tokens_used}"
     return f'W/"{hashlib.sha256(facts.encode()).hexdigest()[:24]}"'

@@ -15,13 +15,14 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet, Sum
 
+from agents import feed
 from agents.engine import grants
 from agents.engine.advance import advance
 from agents.engine.cancel import cancel_job
 from agents.engine.gate import call_of, proposer
 from agents.engine.intake import NewJob, create_job
 from agents.engine.settle import fail, result_json
-from agents.engine.transitions import ENGINE, lock_job, lock_job_of, move_step
+from agents.engine.transitions import ENGINE, lock_job, lock_job_of, move_step, step_entry
 from agents.errors import AgentsError
 from agents.models import Agent, Job, Step
 from agents.states import JOB_DONE, JobState, StepState
@@ -61,6 +62,7 @@ def start(step_id: UUID, *, now: datetime) -> UUID | None:
         advance(job, now=now)
         return None
     Step.objects.filter(pk=step.pk).update(started_at=now, spec={"child": str(child.pk)})
+    feed.append(job.pk, [step_entry(step)], now=now)
     return child.pk
 
 

@@ -161,6 +161,7 @@ SPECTACULAR_SETTINGS = {
         "JobState": "agents.states.JobState",
         "StepState": "agents.states.StepState",
         "JobKind": "agents.models.job.Job.Kind",
+        "StepKind": "agents.models.step.Step.Kind",
         "ApprovalKind": "approvals.models.ApprovalRequest.Kind",
         "ApprovalState": "approvals.models.ApprovalRequest.State",
     },
