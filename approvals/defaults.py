@@ -47,6 +47,7 @@ RULES: list[tuple[str, list[str], str, str, str]] = [
     ),
     ("git-tag", ["git.tag"], "", ASK, "A tag is a promise to others."),
     ("git-merge-abort", ["git.merge"], "has(call.args.abort) && call.args.abort", ALLOW, "It takes back a merge."),
+    ("git-rebase", ["git.rebase"], "", ASK, "A rebase writes a branch's history anew."),
     ("git-merge", ["git.merge"], "", ASK, "A merge joins histories, often into the default branch."),
     (
         "shell-high-risk",

@@ -311,7 +311,7 @@ def test_the_default_policy_frees_the_workspace_and_asks_for_what_leaves_it():
         assert effect(tool=tool, risk="medium") == "allow", tool
     assert effect(tool="shell.exec", risk="medium") == "allow"
     assert effect(tool="shell.script", risk="low") == "allow"
-    for tool in ("shell.exec", "git.push", "git.tag"):
+    for tool in ("shell.exec", "git.push", "git.merge", "git.rebase"):
         decision = evaluate(replace(PUSH, tool=tool))
         assert (decision.effect, decision.approvers_id) == ("ask", group.pk), tool
     assert effect(tool="mcp.server.anything") == "deny"

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.django_db
 HOOKS = (
     "pre-commit", "prepare-commit-msg", "commit-msg", "post-commit", "post-checkout", "pre-merge-commit", "post-merge",
     "reference-transaction", "pre-push", "post-index-change", "fsmonitor-watchman", "post-rewrite", "pre-auto-gc",
+    "pre-rebase",
 )  # fmt: skip
 
 
@@ -83,6 +84,10 @@ def work(door: Door) -> None:
     door.ok("git.log")
     door.ok("git.checkout", ref="main")
     door.commit({"b.txt": "b\n"})
+    door.ok("git.checkout", ref="aside", create=True, start="HEAD~1")
+    door.commit({"c.txt": "c\n"})
+    door.ok("git.rebase", onto="main")
+    door.ok("git.checkout", ref="main")
     door.ok("git.merge", ref="topic")
     door.ok("git.tag", name="v1", message="One")
     door.ok("git.fetch")
@@ -143,6 +148,7 @@ def test_a_configuration_that_is_not_ours_stops_every_operation(door: Door, remo
         ("git.commit", {"message": "x"}),
         ("git.checkout", {"ref": "x", "create": True}),
         ("git.push", {"branch": "main"}),
+        ("git.rebase", {"onto": "main"}),
         ("workspace.prepare", {"url": str(remote.path), "branch": "main"}),
     )
     for setting in FOREIGN_SETTINGS:
@@ -276,6 +282,8 @@ def test_branches_named_like_options_are_listed_and_never_taken_for_options(remo
             ("git.show", {"ref": ref}),
             ("git.diff", {"from_ref": ref}),
             ("git.merge", {"ref": ref}),
+            ("git.rebase", {"onto": ref}),
+            ("git.rebase", {"onto": "main", "branch": ref}),
             ("git.push", {"branch": ref}),
             ("git.push", {"branch": "main", "remote_branch": ref}),
             ("git.branch", {"create": ref}),

@@ -21,7 +21,7 @@ def test_every_tool_is_registered_on_the_git_queue():
     assert {tool.name for tool in TOOLS} == {
         f"git.{name}"
         for name in (
-            "status", "diff", "log", "show", "branch", "checkout", "add", "commit", "merge", "tag", "fetch", "push",
+            "status", "diff", "log", "show", "branch", "checkout", "add", "commit", "merge", "rebase", "tag", "fetch", "push",
         )
     }  # fmt: skip
     for tool in (*TOOLS, registry.get("workspace.prepare")):
@@ -36,7 +36,7 @@ def test_every_tool_is_registered_on_the_git_queue():
         ("git.status", Effect.READ), ("git.diff", Effect.READ), ("git.log", Effect.READ), ("git.show", Effect.READ),
         ("git.branch", Effect.REPEATABLE), ("git.checkout", Effect.REPEATABLE), ("git.add", Effect.REPEATABLE),
         ("git.fetch", Effect.REPEATABLE), ("workspace.prepare", Effect.REPEATABLE),
-        ("git.commit", Effect.ONCE), ("git.merge", Effect.ONCE), ("git.tag", Effect.ONCE), ("git.push", Effect.ONCE),
+        ("git.commit", Effect.ONCE), ("git.merge", Effect.ONCE), ("git.rebase", Effect.ONCE), ("git.tag", Effect.ONCE), ("git.push", Effect.ONCE),
     ],
 )  # fmt: skip
 def test_effects_say_what_a_lost_attempt_means(name: str, effect: Effect):
@@ -57,6 +57,8 @@ def test_effects_say_what_a_lost_attempt_means(name: str, effect: Effect):
         ("git.commit", {"message": "One\n\nTwo"}, "git commit -m One"),
         ("git.merge", {"ref": "x"}, "git merge x"),
         ("git.merge", {"abort": True}, "git merge --abort"),
+        ("git.rebase", {"onto": "origin/main"}, "git rebase origin/main"),
+        ("git.rebase", {"onto": "main", "branch": "x"}, "git rebase main x"),
         ("git.tag", {"name": "v1", "message": "m"}, "git tag -a -m m v1"),
         ("git.fetch", {}, "git fetch origin"),
         ("git.push", {"branch": "x"}, "git push origin x"),
@@ -87,6 +89,8 @@ def test_a_push_is_as_risky_as_the_branch_it_moves(arguments: dict, level: Risk)
 def test_other_operations_have_their_risk():
     assert registry.get("git.commit").risk({"message": "x"}).level is Risk.LOW
     assert registry.get("git.tag").risk({"name": "v1"}).level is Risk.MEDIUM
+    rebase = registry.get("git.rebase").risk({"onto": "main"})
+    assert rebase.level is Risk.MEDIUM and rebase.reasons
     assert registry.get("git.status").risk({}).level is Risk.LOW
 
 
@@ -97,6 +101,8 @@ def test_other_operations_have_their_risk():
         ("git.diff", {"to_ref": "x"}),
         ("git.checkout", {"ref": "x", "start": "y"}),
         ("git.merge", {}),
+        ("git.rebase", {}),
+        ("git.rebase", {"onto": "x", "exec": "y"}),
         ("git.merge", {"abort": True, "ref": "x"}),
         ("git.add", {"paths": []}),
         ("git.commit", {"message": ""}),

@@ -5,6 +5,7 @@ from tools.builtin.git.fetching import Fetch
 from tools.builtin.git.merging import Merge
 from tools.builtin.git.pushing import Push
 from tools.builtin.git.reading import Diff, Log, Show, Status
+from tools.builtin.git.rebasing import Rebase
 from tools.builtin.git.staging import Add, Commit
 from tools.builtin.git.tagging import Tag
 from tools.registry import register
@@ -23,6 +24,7 @@ TOOLS = tuple(
         Add(),
         Commit(),
         Merge(),
+        Rebase(),
         Tag(),
         Fetch(),
         Push(),

@@ -57,14 +57,14 @@ class Merge(GitTool):
     def target_state(self, arguments: Mapping[str, Any], box: Box) -> dict[str, Any]:
         """{"head", "branch", "sha"}: what is merged into what."""
         git = Git(box)
-        sha = "" if arguments.get("abort") else git.find(_locate(git, arguments["ref"]))
+        sha = "" if arguments.get("abort") else git.find(locate(git, arguments["ref"]))
         return {"head": git.head(), "branch": git.current_branch(), "sha": sha}
 
     def preview(self, arguments: Mapping[str, Any], box: Box) -> str:
         git = Git(box)
         if arguments.get("abort"):
             return "The unfinished merge would be taken back."
-        head, sha = git.head(), git.find(_locate(git, arguments["ref"]))
+        head, sha = git.head(), git.find(locate(git, arguments["ref"]))
         if not head or not sha:
             return "There is no such commit: this would fail."
         if git.ancestor(sha, head):
@@ -82,7 +82,7 @@ class Merge(GitTool):
         if (git.workspace.git_dir / "MERGE_HEAD").exists():
             raise Declined("A merge is unfinished: resolve and commit it, or abort it.", code="merge_unfinished")
         ref = arguments["ref"]
-        before, sha = git.commit("HEAD"), git.commit(_locate(git, ref))
+        before, sha = git.commit("HEAD"), git.commit(locate(git, ref))
         if git.ancestor(sha, before):
             return _merged(git, ref, sha, before)
         message = with_trailer(arguments.get("message", f"Merge {ref}"), git.box.call_id)
@@ -119,7 +119,7 @@ class Merge(GitTool):
         if arguments.get("abort"):
             done = not (git.workspace.git_dir / "MERGE_HEAD").exists()
             return Result(ok=True, summary="No merge is unfinished.") if done else None
-        sha = target_state.get("sha") or git.find(_locate(git, arguments["ref"]))
+        sha = target_state.get("sha") or git.find(locate(git, arguments["ref"]))
         head = git.head()
         if not sha or not head or not git.ancestor(sha, head):
             return None
@@ -132,7 +132,7 @@ class Merge(GitTool):
         return Result(ok=True, summary="The merge was taken back.", data={"sha": git.head()}, exit_code=0)
 
 
-def _locate(git: Git, ref: str) -> str:
+def locate(git: Git, ref: str) -> str:
     """`ref`, or origin's branch of that name where the workspace has none of its own."""
     return ref if git.find(ref) else f"refs/remotes/origin/{ref}"
 

@@ -11,11 +11,15 @@ from tools.builtin.git import remotes
 from tools.builtin.git.cli import Declined, Git
 from tools.builtin.git.locks import exclusive
 from tools.builtin.git.text import TEXT_MAX_CHARS, bounded
+from tools.builtin.git.unfinished import rebasing, take_back
 from tools.spec import Box, Limits, Result, Tool
 
 
 class GitTool(Tool):
-    """A typed git operation. Subclasses implement `operate`; `writes` takes the workspace's lock around it."""
+    """A typed git operation. Subclasses implement `operate`; `writes` takes the workspace's lock around it.
+
+    A rebase that died in the workspace is taken back first, whatever the operation is.
+    """
 
     queue: ClassVar[str] = "git"
     limits: ClassVar[Limits] = Limits(
@@ -37,8 +41,11 @@ class GitTool(Tool):
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         try:
-            with self._lock(box):
-                result = self.operate(arguments, Git(box))
+            with self._lock(box) as locked:
+                git = Git(box)
+                if locked is not None:
+                    take_back(git)
+                result = self.operate(arguments, git)
         except Declined as declined:
             result = refusal(declined)
         missing = max(0, len(result.text) - TEXT_MAX_CHARS)
@@ -49,8 +56,8 @@ class GitTool(Tool):
             sandbox=box.record_sandbox(),
         )
 
-    def _lock(self, box: Box) -> AbstractContextManager[object]:
-        if not self.writes:
+    def _lock(self, box: Box) -> AbstractContextManager[int | None]:
+        if not self.writes and not rebasing(box.workspace):
             return nullcontext()
         return exclusive(remotes.lock_path(box.workspace), what="this workspace's repository", cancelled=box.cancelled)
 
