@@ -4,8 +4,11 @@ stopped does not keep it."""
 import os
 import secrets
 import socket
+from datetime import datetime, timedelta
 
 from django.db import connection
+
+from agents.models import Duty as DutyRow
 
 LEASE_S = 3.0  # also how long nobody sweeps after the one on duty was killed
 STOPPED_FOR_MS = 10_000  # a process that was stopped in mid-transaction loses its row locks after this
@@ -19,6 +22,14 @@ _TAKE = """
      WHERE d.holder = excluded.holder OR d.until IS NULL OR d.until < clock_timestamp()
     RETURNING fence
 """
+
+
+SILENT_AFTER = timedelta(seconds=30)
+
+
+def somebody_has(name: str, now: datetime) -> bool:
+    """Has anybody had the duty within the last half minute, and not given it up?"""
+    return DutyRow.objects.filter(name=name, until__gt=now - SILENT_AFTER).exists()
 
 
 class DutyLost(Exception):

@@ -14,6 +14,7 @@ from django.db.models import Aggregate, Count, DurationField, F, Min, OuterRef, 
 from django.db.models.functions import Coalesce
 
 from agents import feed, workers
+from agents.engine import duty
 from agents.models import Job, Step, WorkerProcess
 from agents.selectors import visible_jobs
 from agents.states import JOB_DONE, STEP_DONE, STEP_OPEN, JobState, StepState
@@ -106,6 +107,7 @@ class Overview:
     queues: list[QueueLine]
     workers: list[WorkerLine]
     healthy_workers: int
+    swept: bool
     redis_up: bool
     audit: dict[str, Any]
     audit_age: str
@@ -140,6 +142,7 @@ def overview(user: User, now: datetime) -> Overview:
         queues=queue_lines(depths, processes, now),
         workers=processes,
         healthy_workers=sum(one.state == "healthy" for one in processes),
+        swept=duty.somebody_has("sweeper", now),
         redis_up=all(depth is not None for depth in depths.values()),
         audit=log_state,
         audit_age=ago(_time(log_state.get("checkpoint_at")), now),

@@ -26,6 +26,7 @@ INSTALLATION: dict[str, Look] = {
     "policies": installation.policies,
     "agents": installation.agents,
     "workers": installation.workers,
+    "sweeper": installation.sweeper,
 }
 SERVICES: dict[str, Look] = {
     "redis": services.redis_server,

@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
+from agents.engine import duty
 from agents.models import Agent, WorkerProcess
 from approvals.models import PolicyVersion
 from audit.status import status
@@ -63,3 +64,14 @@ def workers() -> Iterator[Finding]:
         )
     else:
         yield ok("workers", ", ".join(sorted(names)))
+
+
+def sweeper() -> Iterator[Finding]:
+    if duty.somebody_has("sweeper", timezone.now()):
+        yield ok("sweeper", "looks for what was lost and what is due")
+    else:
+        yield warn(
+            "sweeper",
+            "none gives a sign of life: retries, timers, schedules and lost steps wait",
+            "Start manage.py sweeper: bin/up, or the countersign-sweeper unit of deploy/systemd.",
+        )

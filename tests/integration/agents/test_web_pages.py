@@ -10,10 +10,11 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from guardian.shortcuts import assign_perm
 
-from agents.models import Job, LlmCall, Repository, Step, WorkerProcess
+from agents.models import Duty, Job, LlmCall, Repository, Step, WorkerProcess
 from agents.states import JobState, StepState
 from agents.web import chart, context
 from approvals.models import Vote
+from config.doctor import installation
 from tests.factories.people import user
 from tests.factories.policies import publish
 from tests.integration.agents import api, web
@@ -440,6 +441,21 @@ def test_figures_count_what_the_reader_may_see():
     assert re.search(r"median wait for people</dt><dd>20 s<", html)
     assert re.search(r"approvals denied</dt><dd>1<small> of 2<", html)
     assert re.search(r"tokens</dt><dd>200<", html)
+
+
+def test_the_dashboard_says_when_nobody_sweeps():
+    client, said = web.signed_in(user("ada")), "No sweeper gives a sign of life"
+    now = timezone.now()
+    Duty.objects.update_or_create(name="sweeper", defaults={"until": now + timedelta(hours=1)})
+    assert said not in get(client, "/")
+    for until in (now - timedelta(minutes=1), None):
+        Duty.objects.filter(name="sweeper").update(until=until)
+        assert said in get(client, "/")
+    (finding,) = installation.sweeper()
+    assert finding.level == "warn"
+    Duty.objects.filter(name="sweeper").update(until=now + timedelta(hours=1))
+    (finding,) = installation.sweeper()
+    assert finding.level == "ok"
 
 
 def test_the_number_of_queries_does_not_grow_with_the_number_of_rows(django_assert_max_num_queries):
