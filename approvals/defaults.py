@@ -33,10 +33,10 @@ RULES: list[tuple[str, list[str], str, str, str]] = [
     ),
     (
         "git-local",
-        ["git.branch", "git.checkout", "git.add", "git.commit"],
+        ["git.branch", "git.checkout", "git.add", "git.commit", "git.tag"],
         "",
         ALLOW,
-        "Commits stay in the workspace until they are pushed.",
+        "Commits and tags stay in the workspace until they are pushed.",
     ),
     (
         "git-push",
@@ -45,7 +45,7 @@ RULES: list[tuple[str, list[str], str, str, str]] = [
         ASK,
         "A push leaves this server: others build on it.",
     ),
-    ("git-tag", ["git.tag"], "", ASK, "A tag is a promise to others."),
+    ("git-push-tag", ["git.push_tag"], "", ASK, "A pushed tag is a promise to others: it is never moved."),
     ("git-merge-abort", ["git.merge"], "has(call.args.abort) && call.args.abort", ALLOW, "It takes back a merge."),
     ("git-rebase", ["git.rebase"], "", ASK, "A rebase writes a branch's history anew."),
     ("git-merge", ["git.merge"], "", ASK, "A merge joins histories, often into the default branch."),

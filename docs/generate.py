@@ -132,6 +132,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "git.log": [{}],
     "git.merge": [{"ref": "fix/rounding"}, {"abort": True}],
     "git.push": [{"branch": "fix/rounding"}, {"branch": "main"}],
+    "git.push_tag": [{"tag": "v1.0.0"}],
     "git.rebase": [{"onto": "origin/main", "branch": "fix/rounding"}],
     "git.show": [{"ref": "HEAD"}],
     "git.status": [{}],

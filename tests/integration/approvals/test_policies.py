@@ -306,12 +306,12 @@ def test_the_default_policy_frees_the_workspace_and_asks_for_what_leaves_it():
     group = Group.objects.get(name="approvers")
     version = ensure_policies(group)
     assert version is not None and str(version) == "default@1" and version.status == "published"
-    allowed = ["llm.think", "workspace.prepare", "files.write", "git.status", "git.commit", "git.checkout", "human.ask"]
+    allowed = ["llm.think", "workspace.prepare", "files.write", "git.status", "git.commit", "git.tag", "human.ask"]
     for tool in allowed:
         assert effect(tool=tool, risk="medium") == "allow", tool
     assert effect(tool="shell.exec", risk="medium") == "allow"
     assert effect(tool="shell.script", risk="low") == "allow"
-    for tool in ("shell.exec", "git.push", "git.merge", "git.rebase"):
+    for tool in ("shell.exec", "git.push", "git.push_tag", "git.merge", "git.rebase"):
         decision = evaluate(replace(PUSH, tool=tool))
         assert (decision.effect, decision.approvers_id) == ("ask", group.pk), tool
     assert effect(tool="mcp.server.anything") == "deny"

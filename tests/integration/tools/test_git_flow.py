@@ -254,6 +254,36 @@ def test_tags_are_made_once_and_found_again(door: Door):
     door.ok("git.tag", name="plain")
 
 
+def test_a_tag_is_pushed_once_and_never_moved(door: Door, remote: Remote):
+    """An annotated one on a commit that origin has, then one on a commit that it has not, then a plain one."""
+    assert door.run("git.push_tag", tag="v1").data["code"] == "unknown_ref"
+    door.ok("git.tag", name="v1", message="Version one")
+    sha = door.commit({"a.txt": "a\n"}, "Add a")
+    door.ok("git.tag", name="v2", message="Version two")
+    door.ok("git.tag", name="plain", ref="v1")
+    for name, subject, commit in (("v1", "First", remote.sha("main")), ("v2", "Add a", sha), ("plain", "First", "")):
+        text, state = door.preview("git.push_tag", tag=name)
+        assert "new tag" in text and state["remote_sha"] == "" and state["remote_ref"] == f"refs/tags/{name}"
+        assert "Version" in text or name == "plain"
+        assert ("Add a" in text) is (name == "v2")
+        assert plain_git(remote.path, "tag", "--list", name) == ""
+        assert door.probe("git.push_tag", state, tag=name) is None
+        pushed = door.ok("git.push_tag", state, tag=name)
+        assert pushed.data["commit"] == (commit or remote.sha("main"))
+        assert plain_git(remote.path, "rev-parse", name) == state["local_sha"]
+        assert plain_git(remote.path, "log", "-1", "--format=%s", name) == subject
+        assert door.probe("git.push_tag", state, tag=name) is not None
+        assert door.ok("git.push_tag", tag=name).data["how"] == "already there"
+        assert "Nothing to push" in door.preview("git.push_tag", tag=name)[0]
+    assert remote.sha("main") != sha
+    plain_git(remote.work, "push", "-q", "origin", "HEAD:refs/tags/taken")
+    door.ok("git.tag", name="taken", message="Mine")
+    assert "would be refused" in door.preview("git.push_tag", tag="taken")[0]
+    theirs = plain_git(remote.path, "rev-parse", "taken")
+    assert door.run("git.push_tag", tag="taken").data["code"] == "tag_exists"
+    assert plain_git(remote.path, "rev-parse", "taken") == theirs
+
+
 def test_pushing_again_says_that_it_is_there(door: Door, remote: Remote):
     door.ok("git.checkout", ref="fix", create=True)
     door.commit({"a.txt": "a\n"})
@@ -300,7 +330,7 @@ def test_the_lease_holds_between_the_last_look_and_the_push(door: Door, remote: 
     broker = Broker(str(remote.path))
     with broker.open():
         broker.refresh()
-        transfer(Git(git_box(door)), broker, "main", sha)
+        transfer(Git(git_box(door)), broker, "refs/heads/main", sha)
         moved = merged_elsewhere(remote, {"b.txt": "b\n"})
         answer = broker.push(sha, "refs/heads/main", expected=before, dry_run=False)
     assert not answer.ok and "stale" in answer.detail

@@ -93,6 +93,7 @@ def work(door: Door) -> None:
     door.ok("git.fetch")
     door.preview("git.push", branch="main")
     door.ok("git.push", branch="main")
+    door.ok("git.push_tag", tag="v1")
 
 
 def test_hooks_do_not_run(tiered_door: Door):
@@ -288,6 +289,7 @@ def test_branches_named_like_options_are_listed_and_never_taken_for_options(remo
             ("git.push", {"branch": "main", "remote_branch": ref}),
             ("git.branch", {"create": ref}),
             ("git.tag", {"name": ref}),
+            ("git.push_tag", {"tag": ref}),
             ("workspace.prepare", {"url": str(remote.path), "branch": ref}),
         ):
             with pytest.raises(ToolRefused):

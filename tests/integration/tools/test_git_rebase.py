@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.tools.git_kills import Attempt, Gate, until
+from tests.integration.tools.git_kills import Attempt, Gate
 from tests.integration.tools.git_support import Door, Remote, make_remote, merged_elsewhere, plain_git
 from tools.builtin.git.unfinished import rebasing
 from tools.errors import PermitMismatch, ToolFailed, ToolRefused

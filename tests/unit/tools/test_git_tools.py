@@ -21,7 +21,7 @@ def test_every_tool_is_registered_on_the_git_queue():
     assert {tool.name for tool in TOOLS} == {
         f"git.{name}"
         for name in (
-            "status", "diff", "log", "show", "branch", "checkout", "add", "commit", "merge", "rebase", "tag", "fetch", "push",
+            "status", "diff", "log", "show", "branch", "checkout", "add", "commit", "merge", "rebase", "tag", "fetch", "push", "push_tag",
         )
     }  # fmt: skip
     for tool in (*TOOLS, registry.get("workspace.prepare")):
@@ -37,6 +37,7 @@ def test_every_tool_is_registered_on_the_git_queue():
         ("git.branch", Effect.REPEATABLE), ("git.checkout", Effect.REPEATABLE), ("git.add", Effect.REPEATABLE),
         ("git.fetch", Effect.REPEATABLE), ("workspace.prepare", Effect.REPEATABLE),
         ("git.commit", Effect.ONCE), ("git.merge", Effect.ONCE), ("git.rebase", Effect.ONCE), ("git.tag", Effect.ONCE), ("git.push", Effect.ONCE),
+        ("git.push_tag", Effect.ONCE),
     ],
 )  # fmt: skip
 def test_effects_say_what_a_lost_attempt_means(name: str, effect: Effect):
@@ -60,6 +61,7 @@ def test_effects_say_what_a_lost_attempt_means(name: str, effect: Effect):
         ("git.rebase", {"onto": "origin/main"}, "git rebase origin/main"),
         ("git.rebase", {"onto": "main", "branch": "x"}, "git rebase main x"),
         ("git.tag", {"name": "v1", "message": "m"}, "git tag -a -m m v1"),
+        ("git.push_tag", {"tag": "v1"}, "git push origin refs/tags/v1"),
         ("git.fetch", {}, "git fetch origin"),
         ("git.push", {"branch": "x"}, "git push origin x"),
         ("git.push", {"branch": "x", "remote_branch": "y"}, "git push origin x:y"),
@@ -89,6 +91,7 @@ def test_a_push_is_as_risky_as_the_branch_it_moves(arguments: dict, level: Risk)
 def test_other_operations_have_their_risk():
     assert registry.get("git.commit").risk({"message": "x"}).level is Risk.LOW
     assert registry.get("git.tag").risk({"name": "v1"}).level is Risk.MEDIUM
+    assert registry.get("git.push_tag").risk({"tag": "v1"}).level is Risk.HIGH
     rebase = registry.get("git.rebase").risk({"onto": "main"})
     assert rebase.level is Risk.MEDIUM and rebase.reasons
     assert registry.get("git.status").risk({}).level is Risk.LOW
@@ -107,6 +110,8 @@ def test_other_operations_have_their_risk():
         ("git.add", {"paths": []}),
         ("git.commit", {"message": ""}),
         ("git.push", {"branch": "x", "force": True}),
+        ("git.push", {"branch": "x", "tag": "y"}),
+        ("git.push_tag", {}),
         ("git.log", {"max_count": 100_000}),
     ],
 )

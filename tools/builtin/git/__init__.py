@@ -8,6 +8,7 @@ from tools.builtin.git.reading import Diff, Log, Show, Status
 from tools.builtin.git.rebasing import Rebase
 from tools.builtin.git.staging import Add, Commit
 from tools.builtin.git.tagging import Tag
+from tools.builtin.git.tagpushing import PushTag
 from tools.registry import register
 
 __all__ = ["TOOLS"]
@@ -28,5 +29,6 @@ TOOLS = tuple(
         Tag(),
         Fetch(),
         Push(),
+        PushTag(),
     )
 )

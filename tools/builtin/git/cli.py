@@ -142,6 +142,12 @@ class Git:
         """Full id of the commit that the local branch stands on, or ""."""
         return self.find(f"refs/heads/{name}")
 
+    def object_at(self, ref: str) -> str:
+        """Full id of what `ref` (`refs/...`) names, an annotated tag's own too, or ""."""
+        done = self.run("rev-parse", "--verify", "--quiet", "--end-of-options", ref)
+        found = done.stdout.strip()
+        return found if done.exit_code == 0 and is_full_id(found) else ""
+
     def head(self) -> str:
         """Full id of HEAD, or "" before the first commit."""
         return self.find("HEAD")

@@ -58,11 +58,11 @@ class Push(GitTool):
             ToolFailed: there is no such branch, no origin, or it cannot be asked.
         """
         git = Git(box)
-        return _state(arguments, git, _broker(git))
+        return _state(arguments, git, broker_of(git))
 
     def preview(self, arguments: Mapping[str, Any], box: Box) -> str:
         git = Git(box)
-        broker = _broker(git)
+        broker = broker_of(git)
         state = _state(arguments, git, broker)
         local_sha, remote_ref, remote_sha = state["local_sha"], state["remote_ref"], state["remote_sha"]
         heading = [f"To {state['url']}", f"  {remote_ref}: {remote_sha[:10] or '(new branch)'} -> {local_sha[:10]}"]
@@ -70,29 +70,29 @@ class Push(GitTool):
             return "\n".join([*heading, "Nothing to push: the remote is there already."])
         with broker.open():
             broker.refresh()
-            transfer(git, broker, arguments["branch"], local_sha)
+            transfer(git, broker, f"refs/heads/{arguments['branch']}", local_sha)
             if remote_sha and not broker.ancestor(remote_sha, local_sha):
                 return "\n".join([*heading, "This would be refused: the remote has commits that the branch has not."])
             answer = broker.push(local_sha, remote_ref, expected=remote_sha, dry_run=True)
-        heading.append(f"  dry run: {_flag(answer)}")
-        return bounded("\n".join([*heading, *_contents(git, local_sha, remote_sha)]), _PREVIEW_CHARS)
+        heading.append(f"  dry run: {flag_words(answer)}")
+        return bounded("\n".join([*heading, *contents(git, local_sha, remote_sha)]), _PREVIEW_CHARS)
 
     def operate(self, arguments: Mapping[str, Any], git: Git) -> Result:
-        broker = _broker(git)
+        broker = broker_of(git)
         with broker.open():
             state = _state(arguments, git, broker)
             local_sha, remote_ref, remote_sha = state["local_sha"], state["remote_ref"], state["remote_sha"]
             if remote_sha == local_sha:
                 return _pushed(state, "already there")
             broker.refresh()
-            transfer(git, broker, arguments["branch"], local_sha)
+            transfer(git, broker, f"refs/heads/{arguments['branch']}", local_sha)
             if remote_sha and not broker.ancestor(remote_sha, local_sha):
                 raise Declined(
                     f"{remote_ref} at origin has commits that {arguments['branch']} has not: fetch and merge first.",
                     code="not_fast_forward",
                     **state,
                 )
-            answer = self._send(broker, state)
+            answer = send(broker, state)
             if not answer.ok:
                 raise Declined(
                     f"origin refused the push: {answer.detail.splitlines()[0]}",
@@ -104,18 +104,9 @@ class Push(GitTool):
         git.run("update-ref", "--no-deref", seen, local_sha, write=True)
         return _pushed(state, "new branch" if not remote_sha else f"{remote_sha[:10]}..{local_sha[:10]}", answer.detail)
 
-    def _send(self, broker: Broker, state: Mapping[str, Any]) -> Pushed:
-        """Pushes; where the answer was lost, asks the remote whether it arrived."""
-        try:
-            return broker.push(state["local_sha"], state["remote_ref"], expected=state["remote_sha"], dry_run=False)
-        except ToolFailed:
-            if broker.remote_sha(state["remote_ref"]) != state["local_sha"]:
-                raise
-            return Pushed(ok=True, flag="", detail="arrived, though the answer was lost")
-
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
         git = Git(box)
-        broker = _broker(git)
+        broker = broker_of(git)
         with broker.open():
             state = dict(target_state) or _state(arguments, git, broker)
             if broker.remote_sha(state["remote_ref"]) != state["local_sha"]:
@@ -123,11 +114,11 @@ class Push(GitTool):
         return _pushed(state, "found at the remote")
 
 
-def transfer(git: Git, broker: Broker, branch: str, sha: str) -> None:
-    """Brings commit `sha`, where `branch` stands, from the workspace into the broker, by a bundle.
+def transfer(git: Git, broker: Broker, ref: str, sha: str) -> None:
+    """Brings the commit or tag `sha`, where `ref` (`refs/...`) stands, from the workspace into the broker, by a bundle.
 
     Raises:
-        Declined: the branch moved meanwhile.
+        Declined: the ref moved meanwhile.
         ToolRefused: the commits are malformed.
         ToolFailed: the bundle could not be made.
     """
@@ -137,25 +128,44 @@ def transfer(git: Git, broker: Broker, branch: str, sha: str) -> None:
     for without in (["--not", "--remotes=origin"], []):
         name = f"out-{secrets.token_hex(8)}.bundle"
         path = git.workspace.scratch / name
-        done = git.run("bundle", "create", "--quiet", "--version=2", str(path), f"refs/heads/{branch}", *without)
+        done = git.run("bundle", "create", "--quiet", "--version=2", str(path), ref, *without)
         if done.exit_code != 0:
             raise ToolFailed(f"git could not bundle the commits: {last_line(done.stderr)}", exit_code=done.exit_code)
-        if git.branch(branch) != sha:
-            raise Declined(f"{branch} moved while it was being pushed.", code="branch_moved", branch=branch)
+        if git.object_at(ref) != sha:
+            raise Declined(f"{ref} moved while it was being pushed.", code="ref_moved", ref=ref)
         with from_scratch(git.workspace.scratch, name) as bundle:
             if broker.accept(bundle, sha=sha):
                 return
     raise ToolFailed("The commits to push build on commits that origin does not have.")
 
 
+def send(broker: Broker, state: Mapping[str, Any]) -> Pushed:
+    """Pushes `local_sha` to `remote_ref`, which stands at `remote_sha`; where the answer was lost, asks the remote
+    whether it arrived.
+
+    Raises:
+        ToolFailed: it cannot be told, or did not arrive.
+    """
+    try:
+        return broker.push(state["local_sha"], state["remote_ref"], expected=state["remote_sha"], dry_run=False)
+    except ToolFailed:
+        if broker.remote_sha(state["remote_ref"]) != state["local_sha"]:
+            raise
+        return Pushed(ok=True, flag="", detail="arrived, though the answer was lost")
+
+
 def _state(arguments: Mapping[str, Any], git: Git, broker: Broker) -> dict[str, Any]:
     local_sha = git.branch(arguments["branch"])
     if not local_sha:
         raise Declined(f"There is no branch {arguments['branch']!r} here.", code="unknown_ref", ref=arguments["branch"])
+    return remote_state(broker, local_sha, f"refs/heads/{_there(arguments)}")
+
+
+def remote_state(broker: Broker, local_sha: str, remote_ref: str) -> dict[str, Any]:
+    """What a push depends on: {"local_sha", "remote_ref", "remote_sha" ("" where absent), "url"}. Asks the remote."""
     if not broker.git_dir.exists():
         with broker.open():
             pass
-    remote_ref = f"refs/heads/{_there(arguments)}"
     return {
         "local_sha": local_sha,
         "remote_ref": remote_ref,
@@ -164,7 +174,12 @@ def _state(arguments: Mapping[str, Any], git: Git, broker: Broker) -> dict[str, 
     }
 
 
-def _broker(git: Git) -> Broker:
+def broker_of(git: Git) -> Broker:
+    """The broker of the remote that the workspace came from.
+
+    Raises:
+        Declined: there is none.
+    """
     origin = recall(git.workspace)
     if origin is None:
         raise Declined("This workspace was not cloned from anywhere.", code="no_origin")
@@ -175,7 +190,7 @@ def _there(arguments: Mapping[str, Any]) -> str:
     return str(arguments.get("remote_branch", arguments["branch"]))
 
 
-def _contents(git: Git, local_sha: str, remote_sha: str) -> list[str]:
+def contents(git: Git, local_sha: str, remote_sha: str) -> list[str]:
     """The commits that would go, and what they change, as the remote will see them (no attributes of the tree)."""
     known = [f"^{remote_sha}"] if remote_sha and git.find(remote_sha) else ["--not", "--remotes=origin"]
     commits = read_log(git, local_sha, *known, max_count=_COMMITS_SHOWN + 1, bare=True)
@@ -203,7 +218,8 @@ def _change(entry: Mapping[str, Any]) -> str:
     return "(binary)" if entry["added"] is None else f"+{entry['added']} -{entry['removed']}"
 
 
-def _flag(answer: Pushed) -> str:
+def flag_words(answer: Pushed) -> str:
+    """What a dry run said, in words."""
     words = {"*": "a new branch", " ": "fast-forward", "=": "up to date", "!": "would be refused"}
     return f"{words.get(answer.flag, answer.flag)} {answer.detail}"
 
