@@ -21,7 +21,7 @@ from tools.spec import Result
 log = logging.getLogger(__name__)
 
 # How far a thread goes on with steps of the same job before others in the queue have their turn.
-FOLLOW_S, FOLLOW_MOST = 1.0, 16
+FOLLOW_S, FOLLOW_MOST = 1.0, 64
 
 _together: Combiner[Wish, Answer] = Combiner(turn.take)
 
