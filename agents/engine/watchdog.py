@@ -27,6 +27,7 @@ TASK = "agents.canary"
 WATCHDOG = Actor.system("watchdog")
 LOOK_EVERY_S = 2.0
 SENDS_LEAST = 2  # a broker may have lost one
+UNWATCHED_LEAST_S = 10  # a shorter pause between two canaries is a slow machine
 STARVED = 3  # limits after which a canary must have come through, whatever else the worker takes meanwhile
 SHARED = 4  # limits, for each worker of a queue, in which an idle one takes at least one of its canaries
 
@@ -34,8 +35,9 @@ _SEND = """
     INSERT INTO agents_canary AS c (queue, number, sent_at, since, sends, taken_by)
     VALUES (%(queue)s, 1, %(now)s, %(now)s, 1, '')
     ON CONFLICT (queue) DO UPDATE
-       SET number = c.number + 1, sent_at = excluded.sent_at, since = COALESCE(c.since, excluded.since),
-           sends = CASE WHEN c.since IS NULL THEN 1 ELSE c.sends + 1 END
+       SET number = c.number + 1, sent_at = excluded.sent_at,
+           since = CASE WHEN c.since IS NULL OR c.sent_at < %(unwatched)s THEN excluded.since ELSE c.since END,
+           sends = CASE WHEN c.since IS NULL OR c.sent_at < %(unwatched)s THEN 1 ELSE c.sends + 1 END
      WHERE c.sent_at <= %(now)s - make_interval(secs => %(every)s)
 """
 
@@ -56,11 +58,12 @@ def watch(now: datetime) -> int:
 
 def send(queues: set[str], *, now: datetime) -> int:
     """Sends a canary to each queue whose last one is old enough; how many. A broker that is away gets none, and an
-    unsent canary is no evidence."""
-    sent = 0
+    unsent canary is no evidence; nor is one of before a time in which nobody sent any: it may be lost since."""
+    sent, every = 0, settings.CANARY_EVERY_S
+    unwatched = now - timedelta(seconds=max(settings.CANARY_LIMIT_S, 3 * every, UNWATCHED_LEAST_S))
     for queue in sorted(queues):
         with connection.cursor() as cursor:  # before it is sent: whoever takes it at once finds the row
-            cursor.execute(_SEND, {"queue": queue, "now": now, "every": settings.CANARY_EVERY_S})
+            cursor.execute(_SEND, {"queue": queue, "now": now, "every": every, "unwatched": unwatched})
             if not cursor.rowcount:
                 continue
         try:

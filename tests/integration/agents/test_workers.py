@@ -224,6 +224,18 @@ def test_one_message_that_the_broker_lost_is_no_evidence():
     assert told(now) == []
 
 
+def test_a_sweeper_that_slept_blames_nobody_for_a_canary_that_was_lost_meanwhile(settings):
+    settings.CANARY_EVERY_S, settings.CANARY_LIMIT_S = 10, 30
+    now = timezone.now()
+    a_row("a", now=now, consumed_at=now - timedelta(hours=1))
+    before = now - timedelta(minutes=3)
+    Canary.objects.create(queue="shell", number=9, sent_at=before, since=before, sends=3)
+    assert watchdog.send({"shell"}, now=now) == 1
+    assert told(now) == []
+    one = Canary.objects.get()
+    assert (one.since, one.sends) == (now, 1)
+
+
 def test_a_queue_that_starves_beside_one_that_is_consumed_is_found():
     now = timezone.now()
     a_row("a", now=now, queues=["files", "shell"])
