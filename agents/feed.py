@@ -1,6 +1,7 @@
 """The job's live feed: rows are the truth, Redis only wakes who reads them."""
 
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,8 +127,9 @@ def wake_all(latest: Mapping[UUID, int]) -> None:
 class LogSink:
     """Collects a step's output and appends it to the feed a few times a second.
 
-    Call it with (stream, text); call `flush()` at the end. Beyond `LOG_LIMIT_CHARS` it appends one note and drops
-    the rest: the result's own head and tail remain. While the database is away it keeps what it has for the next try.
+    Call it with (stream, text); call `tick()` now and then, also while nothing comes, and `flush()` at the end. Beyond
+    `LOG_LIMIT_CHARS` it appends one note and drops the rest: the result's own head and tail remain. While the database
+    is away it keeps what it has for the next try.
     """
 
     def __init__(self, job_id: UUID, step_id: UUID, attempt: int) -> None:
@@ -136,6 +138,7 @@ class LogSink:
         self._flushed_at = time.monotonic()
         self._kept = 0
         self._full = False
+        self._thread = threading.get_ident()
 
     def __call__(self, stream: str, text: str) -> None:
         if not text or self._full:
@@ -148,8 +151,16 @@ class LogSink:
             self._pending[-1] = (stream, self._pending[-1][1] + text)
         else:
             self._pending.append((stream, text))
-        if time.monotonic() - self._flushed_at >= FLUSH_AFTER_S:
+        if self._due():
             self.flush()
+
+    def tick(self) -> None:
+        """Appends what has waited for long enough; does nothing in another thread than the step's."""
+        if self._pending and threading.get_ident() == self._thread and self._due():
+            self.flush()
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._flushed_at >= FLUSH_AFTER_S
 
     def flush(self) -> None:
         self._flushed_at = time.monotonic()

@@ -43,13 +43,18 @@ def act(
     """Runs the call; whatever goes wrong becomes an error to settle. timeout_s: wall clock of this attempt."""
     outcome: Result | ToolError
     until = math.inf if timeout_s is None else time.monotonic() + timeout_s
+
+    def stop() -> bool:
+        sink.tick()  # a line after which the tool is silent is seen while it works
+        return held.stop_requested() or time.monotonic() > until
+
     try:
         outcome = runner.run(
             call,
             permit,
             worker=delivery.worker,
             on_output=sink,
-            cancelled=lambda: held.stop_requested() or time.monotonic() > until,
+            cancelled=stop,
             deadline_s=timeout_s,
             subject=str(held.step_id),
             now=timezone.now(),

@@ -286,6 +286,23 @@ def test_the_feed_has_no_gaps_with_writers_side_by_side():
     assert len(seqs) >= 80
 
 
+def test_a_line_after_which_a_command_is_silent_is_seen_while_it_works(monkeypatch):
+    job = submit(step("a"))
+    monkeypatch.setattr(feed, "FLUSH_AFTER_S", 1e6)
+    sink = feed.LogSink(job.pk, Step.objects.get(job=job).pk, 1)
+    lines = FeedEntry.objects.filter(job=job, kind="log")
+    sink("stdout", "began\n")
+    sink.tick()
+    assert not lines.exists(), "a few times a second at most"
+    monkeypatch.setattr(feed, "FLUSH_AFTER_S", 0)
+    elsewhere = threading.Thread(target=sink.tick)
+    elsewhere.start()
+    elsewhere.join(60)
+    assert not lines.exists(), "the step's thread alone writes"
+    sink.tick()
+    assert lines.get().data["text"] == "began\n"
+
+
 def test_the_reserved_key_is_refused_and_leaves_nothing():
     publish(("test.*", "allow"))
     with pytest.raises(InvalidPlan):
