@@ -1,8 +1,10 @@
 """A map that is retried: exactly its failed items run again; the rows of the others stay."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Max
 
@@ -23,10 +25,9 @@ def again(job: Job, step: Step, chunks: Sequence[Step], *, now: datetime) -> Non
 
     step: a map that has fanned out and is pending again. The caller holds the job's lock, and then advances the job.
     """
-    for chunk in chunks:
-        _narrow(chunk)
+    _narrow(step, chunks)
     rows = MapItem.objects.filter(step=step, ok=False, chunk__state=StepState.SUCCEEDED)
-    failed = {row.index: row for row in rows.order_by("index").select_related("chunk")}
+    failed = dict(rows.order_by("index").values_list("index", "chunk_id"))
     calls = _calls(job, step, failed) if failed else {}
     if not calls:
         return
@@ -41,30 +42,33 @@ def again(job: Job, step: Step, chunks: Sequence[Step], *, now: datetime) -> Non
     feed.append(job.pk, [step_entry(step)], now=now)
 
 
-def _narrow(chunk: Step) -> None:
-    """Leaves out what has gone well before the chunk was stopped."""
-    if chunk.kind != Step.Kind.CHUNK:
-        return
-    good = set(MapItem.objects.filter(step=chunk.parent_id, chunk=chunk, ok=True).values_list("index", flat=True))
-    pairs = list(zip(fanout.indexes_of(chunk), chunk.arguments["calls"], strict=True))
-    left = [(index, call) for index, call in pairs if index not in good]
-    if not left or len(left) == len(pairs):
-        return
-    chunk.arguments = {"calls": [call for _, call in left]}
-    chunk.spec = {**(chunk.spec or {}), "indexes": [index for index, _ in left]}
-    Step.objects.filter(pk=chunk.pk).update(arguments=chunk.arguments, spec=chunk.spec)
+def _narrow(step: Step, chunks: Sequence[Step]) -> None:
+    """Leaves out what has gone well before a chunk was stopped."""
+    rows = MapItem.objects.filter(step=step, ok=True, chunk__state=StepState.PENDING)
+    good: dict[Any, set[int]] = defaultdict(set)
+    for chunk_id, index in rows.values_list("chunk_id", "index"):
+        good[chunk_id].add(index)
+    for chunk in chunks:
+        if chunk.pk not in good or chunk.kind != Step.Kind.CHUNK:
+            continue
+        pairs = list(zip(fanout.indexes_of(chunk), chunk.arguments["calls"], strict=True))
+        left = [(index, call) for index, call in pairs if index not in good[chunk.pk]]
+        if not left:
+            continue
+        chunk.arguments = {"calls": [call for _, call in left]}
+        chunk.spec = {**(chunk.spec or {}), "indexes": [index for index, _ in left]}
+        Step.objects.filter(pk=chunk.pk).update(arguments=chunk.arguments, spec=chunk.spec)
 
 
-def _calls(job: Job, step: Step, failed: Mapping[int, MapItem]) -> dict[int, dict[str, Any]]:
-    """By place in the list: from the chunk that ran it; for one that policy refused then, from the list itself."""
+def _calls(job: Job, step: Step, failed: Mapping[int, UUID | None]) -> dict[int, dict[str, Any]]:
+    """By place in the list: from the chunk that ran it; for one that policy refused then, from the list itself.
+
+    failed: the chunk of each.
+    """
     found: dict[int, dict[str, Any]] = {}
-    seen: dict[Any, dict[int, dict[str, Any]]] = {}
-    for index, row in failed.items():
-        assert row.chunk is not None
-        if row.chunk_id not in seen:
-            seen[row.chunk_id] = dict(zip(fanout.indexes_of(row.chunk), row.chunk.arguments["calls"], strict=True))
-        if index in seen[row.chunk_id]:
-            found[index] = seen[row.chunk_id][index]
+    for chunk in Step.objects.filter(pk__in=set(failed.values())).defer("result").iterator(chunk_size=50):
+        calls = dict(zip(fanout.indexes_of(chunk), chunk.arguments["calls"], strict=True))
+        found |= {index: call for index, call in calls.items() if failed.get(index) == chunk.pk}
     missing = [index for index in failed if index not in found]
     if missing:
         whole = _whole_list(job, step)

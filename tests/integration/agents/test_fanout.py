@@ -1,6 +1,9 @@
 """Maps: a row an item, a permit and a commit a chunk, and every item decided on."""
 
+import threading
+
 import pytest
+from django.db import connections
 from django.utils import timezone
 
 from agents.engine import fanout
@@ -17,6 +20,7 @@ from audit.actor import Actor
 from tests.factories.people import user
 from tests.factories.policies import publish
 from tests.integration.agents.driving import HERE, run_all, states, step_of, submit
+from tests.stack import wait_until
 from tools.models import Permit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("test_tools")]
@@ -168,6 +172,26 @@ def test_a_retry_runs_exactly_the_items_that_failed(test_tools):
     assert (again.state, again.spec) == ("succeeded", {"indexes": [1, 3, 5]})
     assert step_of(job, "m").spec["chunks"] == 4
     assert step_of(job, "m").result["data"]["results"] == over
+
+
+def test_a_retry_leaves_out_what_a_stopped_chunk_had_done(test_tools):
+    publish(("test.*", "allow"))
+    template = {"text": "${{ item }}", "fail": "${{ item == 'b' ? 'endless' : '' }}"}
+    job = submit(mapped(["a", "b", "c"], arguments=template))
+    one = Step.objects.get(job=job, key="m.1")
+    worker = threading.Thread(target=lambda: (execute(one.pk, one.attempt, HERE), connections.close_all()))
+    worker.start()
+    wait_until(lambda: ("test.note", "b") in test_tools.RAN, timeout_s=60)
+    cancel_job(job.pk, by=Actor.system("test"), now=timezone.now())
+    worker.join(60)
+    assert run_all(job).state == JobState.CANCELLED
+    assert rows(job)[0] == (0, True, "") and not any(ok for _, ok, _ in rows(job)[1:])
+    test_tools.RAN.clear()
+    test_tools.STATE["mended"] = True
+    retry_job(job.pk, by=Actor.system("test"), now=timezone.now())
+    assert run_all(job).state == JobState.SUCCEEDED
+    assert [text for _, text in test_tools.RAN] == ["b", "c"]
+    assert rows(job) == [(0, True, ""), (1, True, ""), (2, True, "")]
 
 
 def test_a_retry_from_a_chunk_is_one_of_its_map_and_what_fails_again_stays_failed(test_tools):
