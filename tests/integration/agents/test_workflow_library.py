@@ -83,11 +83,13 @@ def test_ship_writes_commits_tags_and_pushes_what_people_approve(remote):
     files = [{"path": "notes/a.md", "content": "A\n"}, {"path": "notes/b.md", "content": "B\n"}]
     job = start("ship", branch="docs/notes", message="Add notes", files=files, tag="notes-1")
     assert job.concurrency_key == "ship/docs/notes"
-    assert approve(job).startswith("git tag")
-    assert approve(job).startswith("git push")
+    assert approve(job) == "git push origin docs/notes"
+    assert git(remote, "tag", "--list") == ""
+    assert approve(job) == "git push origin refs/tags/notes-1"
     job.refresh_from_db()
     assert job.state == JobState.SUCCEEDED, job.outcome
     assert git(remote, "show", "docs/notes:notes/b.md") == "B"
+    assert git(remote, "rev-parse", "notes-1^{commit}") == git(remote, "rev-parse", "docs/notes")
     assert job.outputs == {
         "branch": "docs/notes",
         "commit": git(remote, "rev-parse", "docs/notes"),
@@ -114,11 +116,30 @@ def change(remote, branch: str, text: str, tmp_path, start: str = "main") -> Non
     git(remote, "worktree", "remove", "--force", str(tree))
 
 
-def test_sync_merges_and_hands_a_conflict_to_a_person(remote, tmp_path):
+def test_sync_rebases_and_pushes_beside_the_branch(remote, tmp_path):
+    change(remote, "topic", "ours\n", tmp_path)
+    topic, main = git(remote, "rev-parse", "topic"), git(remote, "rev-parse", "main")
+    tree = tmp_path / "tree"
+    git(remote, "worktree", "add", "-q", "-B", "release", str(tree), "main")
+    (tree / "NEWS").write_text("news\n")
+    git(tree, "add", "NEWS")
+    git(tree, "-c", "user.name=M", "-c", "user.email=m@example.invalid", "commit", "-qm", "News")
+    job = start("sync", branch="topic", onto="release", push=True)
+    assert approve(job) == "git rebase origin/release"
+    assert approve(job) == "git push origin topic:topic-rebased"
+    job.refresh_from_db()
+    assert job.state == JobState.SUCCEEDED, (job.outcome, states(job))
+    assert git(remote, "rev-parse", "topic-rebased~1") == git(remote, "rev-parse", "release")
+    assert (git(remote, "rev-parse", "topic"), git(remote, "rev-parse", "main")) == (topic, main)
+    assert job.outputs == {"commit": git(remote, "rev-parse", "topic-rebased"), "by_person": False}
+
+
+@pytest.mark.parametrize("how", ["rebase", "merge"])
+def test_sync_hands_a_conflict_to_a_person(remote, tmp_path, how: str):
     change(remote, "topic", "ours\n", tmp_path)
     change(remote, "release", "theirs, and longer\n", tmp_path)
-    job = start("sync", branch="topic", onto="release")
-    approve(job)  # the merge, which ends in a conflict
+    job = start("sync", branch="topic", onto="release", how=how)
+    assert approve(job) == f"git {how} origin/release"  # it ends in a conflict
     job.refresh_from_db()
     assert job.state == JobState.WAITING, (job.outcome, states(job))
     request = ApprovalRequest.objects.get(parent_id=str(job.pk), state="pending")
@@ -129,7 +150,7 @@ def test_sync_merges_and_hands_a_conflict_to_a_person(remote, tmp_path):
     approve(job)
     job.refresh_from_db()
     assert job.state == JobState.SUCCEEDED, (job.outcome, states(job))
-    assert job.outputs["by_person"] is True
+    assert job.outputs == {"commit": git(remote, "rev-parse", "release"), "by_person": True}
 
 
 def test_review_gives_findings_with_file_and_line(remote, tmp_path):
