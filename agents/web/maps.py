@@ -94,7 +94,7 @@ def chunks_to_show(job: Job, maps: Mapping[UUID, Progress], *, chosen: str = "")
             if left > 0 and progress.chunks.get(state):
                 ids |= (more := set(_first(pk, state, left)))
                 left -= len(more)
-    wanted = Q(pk__in=ids) | Q(key=chosen) if chosen else Q(pk__in=ids)
+    wanted = Q(pk__in=ids) | Q(key=chosen) if chosen and "\x00" not in chosen else Q(pk__in=ids)
     return list(Step.objects.filter(wanted, job=job, parent__isnull=False).defer("result").order_by("seq"))
 
 

@@ -142,6 +142,7 @@ def test_a_job_of_two_hundred_chunks_stays_short_and_asks_as_much_as_one_of_two(
     assert "200 chunks: 198 planned, 2 queued" in pages[1]
     assert pages[1].count('class="step-row') == 1
     assert 'data-key="m.150"' in get(ada, f"/jobs/{large.pk}/?step=m.150")
+    get(ada, f"/jobs/{large.pk}/?step=%00")
 
 
 @pytest.fixture
