@@ -10,6 +10,7 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from guardian.shortcuts import assign_perm
 
+from agents.engine.doubt import NEEDS_PERSON
 from agents.models import Duty, Job, LlmCall, Repository, Step, WorkerProcess
 from agents.states import JobState, StepState
 from agents.web import chart, context
@@ -304,7 +305,7 @@ def test_cancelling_is_a_post_with_a_token():
 def test_a_person_says_whether_a_step_in_doubt_happened(answer, state):
     publish(("test.*", "allow"))
     job = web.job(user("ada"))
-    step = web.step(job, state="in_doubt", tool="test.once", effect="once")
+    step = web.step(job, state="in_doubt", tool="test.once", effect="once", error_code=NEEDS_PERSON)
     client = web.signed_in(user("ada"))
     assert "Did it happen?" in get(client, f"/jobs/{job.pk}/") and "Did it happen?" in get(client, "/")
     assert client.post(f"/jobs/{job.pk}/steps/1.1/settle", {"happened": "maybe"}).status_code == 400
