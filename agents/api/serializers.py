@@ -133,7 +133,7 @@ class StepSerializer(serializers.ModelSerializer[Step]):
     compensates = serializers.SlugRelatedField(  # type: ignore[var-annotated]
         slug_field="key", read_only=True, help_text="the key of the step that this one undoes"
     )
-    parent = serializers.SlugRelatedField(  # type: ignore[var-annotated]
+    parent = serializers.SlugRelatedField(  # type: ignore[assignment,var-annotated]
         slug_field="key", read_only=True, help_text="the key of the map of which this is a chunk"
     )
     child_job = serializers.SerializerMethodField(help_text="the job that this step started and waits for")
