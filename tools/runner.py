@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -59,7 +58,7 @@ def run(
     else:
         subject = permits.spend(permit, digest=call.digest(), by=worker, now=now, subject=subject).subject
     box = SandboxBox(
-        partial(workspace_for, call.workspace_id),
+        workspace_for(call.workspace_id),
         limits=tool.limits,
         call_id=subject,
         on_output=on_output,
