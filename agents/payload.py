@@ -253,6 +253,12 @@ def _message(error: Any) -> str:
     if error["type"] in _MESSAGES:
         return _MESSAGES[error["type"]]
     if error["type"] == "string_pattern_mismatch":
+        pattern = error.get("ctx", {}).get("pattern", "")
+        if "[A-Z" not in pattern:
+            more = ", and * for anything" if "*-]" in pattern else ""
+            return f"Small letters, digits, ., - and _ only{more}, starting with a letter."
+        if ":" in pattern:
+            return "Letters, digits, spaces and _ . / : @ + - only, starting with a letter or a digit."
         return "Letters, digits, - and _ only (a label's name also . and /), starting with a letter or a digit."
     text = str(error["msg"])
     return text[:1].upper() + text[1:] + "."

@@ -66,7 +66,10 @@ class Command(BaseCommand):
         try:
             job = act(acting_user(options["username"]), options, timezone.now())
         except (AgentsError, ToolError) as error:
-            raise CommandError(error.message, returncode=REFUSED) from None
+            named = [
+                f"{field}: {why}" for field, why in getattr(error, "problems", ()) if field.startswith("arguments")
+            ]
+            raise CommandError("\n".join(named) or error.message, returncode=REFUSED) from None
         told = {"job": str(job.pk), "state": str(job.state)}
         self.stdout.write(json.dumps(told) if options["json"] else f"Job {job.pk} is {job.state}.")
 

@@ -78,6 +78,8 @@ def test_the_command_line_controls_jobs():
     run_queued(job)
     assert told("retry", str(job.pk), "--from", "a")["state"] == "running"
     run_queued(job)
+    with pytest.raises(CommandError, match=r"arguments\.bogus: "):
+        told("fork", str(job.pk), "--step", "a", "--arguments", '{"bogus": 1}')
     fork = told("fork", str(job.pk), "--step", "a", "--arguments", '{"text": "x"}')
     assert fork["job"] != str(job.pk)
     assert told("cancel", fork["job"])["state"] == "cancelled"

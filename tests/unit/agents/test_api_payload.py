@@ -1,6 +1,7 @@
 """The shape of submissions."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from agents.errors import InvalidInput
 from agents.payload import MAX_DEPTH, MAX_STEPS, JobInput, ShareInput, parse
 from agents.submit import find_cycle, plan, request_sha256
+from agents.triggers.inputs import EventInput, EventRuleInput
 from audit.canonical import canonical_json
 
 
@@ -73,6 +75,20 @@ def test_a_full_submission_is_taken_as_given():
 )
 def test_a_wrong_field_is_named(payload, field):
     assert fields(payload) == [field]
+
+
+@pytest.mark.parametrize(
+    ("model", "payload", "words"),
+    [
+        (EventInput, {"name": "Build Done"}, "Small letters, digits, ., - and _ only, starting"),
+        (EventRuleInput, {"name": "r", "events": [{"name": "A"}], "payload": {}}, "and _ only, and * for anything"),
+        (JobInput, {"goal": "g", "concurrency_key": "a;b"}, "Letters, digits, spaces and"),
+        (JobInput, {"goal": "g", "agent": "a", "labels": {"é": "x"}}, "Letters, digits, - and _ only"),
+    ],
+)
+def test_what_a_name_may_hold_is_said(model, payload, words):
+    with pytest.raises(InvalidInput, match=re.escape(words)):
+        parse(model, payload)
 
 
 def test_every_wrong_field_is_named_at_once():
