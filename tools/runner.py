@@ -13,7 +13,7 @@ from tools import batch, permits, redact, registry
 from tools.box import SandboxBox
 from tools.errors import PermitMismatch, ToolRefused
 from tools.sandbox.output import clean
-from tools.spec import Call, Effect, OutputSink, Result, Tool
+from tools.spec import Call, OutputSink, Result, Tool
 from tools.workspaces import workspace_for
 
 _SUMMARY_MAX = 300
@@ -66,8 +66,6 @@ def run(
         deadline_s=math.inf if deadline_s is None else time.monotonic() + deadline_s,
     )
     try:
-        if tool.effect != Effect.READ:
-            box.workspace  # noqa: B018  made: where one is missing after a step that may write, it was removed
         if call.many:
             return batch.run(tool, call, box, storable=lambda result: _storable(result, box))
         result = tool.run(call.arguments, box)
