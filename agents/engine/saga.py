@@ -127,7 +127,8 @@ def _finish(job: Job, *, now: datetime) -> None:
     undone = list(Step.objects.filter(job=job, state=StepState.COMPENSATED).order_by("seq"))
     kept = list(_done(job).order_by("seq"))
     maybe = Step.objects.filter(job=job, state=StepState.CANCELLED, compensation__isnull=False, attempt__gt=0)
-    said = [job.outcome.strip()]
+    why = job.outcome.strip()
+    said = [why if not why or why[-1] in ".!?…" else f"{why}."]
     if undone:
         said.append(f"Undone: {', '.join(step.key for step in undone)}.")
     if kept:

@@ -242,7 +242,7 @@ def test_a_failed_job_undoes_in_reverse_order_with_what_it_knows(test_tools):
         **{"a": "compensated", "b": "compensated", "c": "succeeded", "d": "failed"},
         **{"undo-a": "succeeded", "undo-b": "succeeded"},
     }
-    assert job.outcome.endswith("Undone: a, b.")
+    assert job.outcome.endswith(". Undone: a, b.")
 
 
 def test_undoing_asks_people_and_goes_on_past_what_cannot_be_undone(test_tools):
