@@ -161,9 +161,11 @@ def test_watch_shows_what_happens_while_it_happens(root):
 @pytest.mark.django_db(transaction=True)
 def test_watch_goes_on_by_polling_where_redis_is_gone(root, monkeypatch):
     import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
     job = _plan(root)
-    nowhere = redis.Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.2)
+    nowhere = redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0), socket_connect_timeout=0.2)
     monkeypatch.setattr(feed, "client", lambda: nowhere)
     done = threading.Thread(target=_cancel_later, args=(job.pk, root.pk))
     done.start()
