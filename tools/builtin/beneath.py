@@ -7,7 +7,9 @@ folder; what was opened is then judged by its descriptor. Nothing is ever decide
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
+import re
 import secrets
 import stat
 import struct
@@ -20,6 +22,7 @@ from tools.sandbox.kernel import SYS_OPENAT2, syscall
 
 _RESOLVE = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS, NO_SYMLINKS, BENEATH
 _TRIES = 16  # openat2 answers EAGAIN when a rename elsewhere races with `..`
+NEW_FILE_MODE = 0o644
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -58,6 +61,10 @@ class Beneath:
             NotThere: no such regular file, or more than `limit_bytes`.
             ToolRefused: the way there leads over a symbolic link or out.
         """
+        return self.read_with_mode(path, limit_bytes)[0]
+
+    def read_with_mode(self, path: str, limit_bytes: int) -> tuple[bytes, int]:
+        """As `read`, and the permissions of what was read."""
         with self._file(path) as descriptor:
             facts = os.fstat(descriptor)
             if facts.st_size > limit_bytes:
@@ -66,7 +73,7 @@ class Beneath:
                 content = file.read(limit_bytes + 1)
             if len(content) > limit_bytes:
                 raise NotThere(f"{path} has more than {limit_bytes} bytes.")
-            return content
+            return content, facts.st_mode & 0o777
 
     def write(self, path: str, content: bytes) -> bool:
         """Puts `content` at `path` in one step (a new file, renamed into place); folders on the way are made, the
@@ -85,7 +92,7 @@ class Beneath:
         parts = PurePosixPath(path).parts
         with self._made_folders(parts[:-1]) as folder:
             name = parts[-1]
-            mode = 0o644
+            mode = NEW_FILE_MODE
             is_new = True
             with contextlib.suppress(FileNotFoundError):
                 facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -94,15 +101,18 @@ class Beneath:
                 if not stat.S_ISREG(facts.st_mode):
                     raise ToolRefused(f"{path} is not a regular file.", path=path)
                 mode, is_new = facts.st_mode & 0o777, False
+            _remove_leftovers(folder, name)
             temporary = f".{name[:100]}.{secrets.token_hex(8)}"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
             try:
                 with open(descriptor, "wb") as file:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
                     file.write(content)
                     self._give(file.fileno())
                     os.fchmod(file.fileno(), mode)
-                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+                    file.flush()
+                    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary, dir_fd=folder)
@@ -219,6 +229,22 @@ class Beneath:
                 if error.errno != errno.EAGAIN:
                     raise _explained(path, error) from None
         raise NotThere(f"{path} is being moved about.")
+
+
+def _remove_leftovers(folder: int, name: str) -> None:
+    """Removes what writers of `name` left that were killed; one that lives holds a lock on its file."""
+    pattern = re.compile(rf"\.{re.escape(name[:100])}\.[0-9a-f]{{16}}")
+    with os.scandir(folder) as items:
+        found = [item.name for item in items if pattern.fullmatch(item.name)]
+    for left in found:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(left, _FILE | os.O_NOFOLLOW, dir_fd=folder)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    os.unlink(left, dir_fd=folder)
+            finally:
+                os.close(descriptor)
 
 
 def _explained(path: str, error: OSError) -> Exception:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from tools import registry
-from tools.builtin.beneath import Beneath, NotThere
+from tools.builtin.beneath import NEW_FILE_MODE, Beneath, NotThere
 from tools.errors import InvalidArguments, ToolRefused
 from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
 
@@ -163,6 +163,32 @@ class Write(_FileTool):
                 "sha256": hashlib.sha256(content).hexdigest(),
             },
             text=f"{path} written: {_count(lines)}, {added} added, {removed} removed.",
+        )
+
+    def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
+        """By the file: are its bytes those of the call? They appear at once and with their permissions, so that
+        nothing else needs asking; a new file has mode 0644."""
+        path, content = arguments["path"], arguments["content"].encode()
+        with Beneath(box.workspace.tree) as tree:
+            try:
+                found, mode = tree.read_with_mode(path, len(content))
+            except NotThere:
+                return None
+        is_new = target_state.get("sha256") == ""
+        if found != content or (is_new and mode != NEW_FILE_MODE):
+            return None
+        lines = len(_lines(arguments["content"]))
+        return Result(
+            ok=True,
+            summary=f"{path} holds what was to be written: {_count(lines)}.",
+            data={
+                "path": path,
+                "lines": lines,
+                "size_bytes": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "mode": f"{mode:04o}",
+            },
+            text=f"{path} was written: {_count(lines)}.",
         )
 
 

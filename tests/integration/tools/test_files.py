@@ -1,5 +1,7 @@
 """The file tools: what they say, and that no path, link or race leads them out."""
 
+import fcntl
+import hashlib
 import os
 import stat
 import subprocess
@@ -50,6 +52,39 @@ def test_what_is_written_is_read_and_belongs_to_the_sandbox(box: SandboxBox) -> 
     assert (part.text, part.data["start_line"], part.data["end_line"]) == ("2\n", 2, 2)
     assert box.run(["sh", "-c", "echo more >> a/b/c.txt"]).ok
     assert list((box.workspace.tree / "a/b").iterdir()) == [box.workspace.tree / "a/b/c.txt"]
+
+
+def test_a_lost_write_is_found_by_its_bytes_and_mode(box: SandboxBox) -> None:
+    tool, call = get("files.write"), {"path": "a/b.txt", "content": "one\ntwo\n"}
+    target, state = box.workspace.tree / "a" / "b.txt", tool.target_state(call, box)
+    assert tool.probe(call, state, box) is None  # before: neither the file nor its folder
+    (target.parent).mkdir()
+    left = target.parent / ".b.txt.0123456789abcdef"  # killed in the act: half of it, under another name
+    left.write_text("one\n")
+    assert tool.probe(call, state, box) is None
+    assert tool.run(call, box).ok
+    assert list(target.parent.iterdir()) == [target]
+    found = tool.probe(call, state, box)
+    assert found is not None and found.ok
+    assert (found.data["sha256"], found.data["mode"]) == (hashlib.sha256(b"one\ntwo\n").hexdigest(), "0644")
+    assert tool.probe({**call, "content": "one\ntwo"}, state, box) is None
+    assert tool.probe({**call, "content": "one\ntwo\n\n"}, state, box) is None
+    target.chmod(0o755)
+    assert tool.probe(call, state, box) is None  # a new file is made with 0644
+    assert tool.probe(call, {"sha256": "0" * 64}, box) is not None  # one that was there keeps its permissions
+    target.unlink()
+    target.mkdir()
+    assert tool.probe(call, state, box) is None
+
+
+def test_what_a_living_writer_has_half_written_is_left_alone(box: SandboxBox) -> None:
+    half = box.workspace.tree / ".b.txt.0123456789abcdef"
+    with half.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        run("files.write", box, path="b.txt", content="x\n")
+        assert half.exists()
+    run("files.write", box, path="b.txt", content="x\n")
+    assert not half.exists()
 
 
 def test_a_file_keeps_its_mode_when_it_is_written_anew(box: SandboxBox) -> None:
