@@ -38,9 +38,13 @@ class Attempt:
             finally:
                 os._exit(0)
 
-    def kill(self) -> None:
+    def kill_worker(self) -> None:
+        """Only that: what it started outside the sandbox (a push) goes on."""
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
+
+    def kill(self) -> None:
+        self.kill_worker()
         until(lambda: not self._commands(), "the commands of a dead worker end")
 
     def _commands(self) -> list[int]:

@@ -59,7 +59,8 @@ class PushTag(GitTool):
         with broker.open():
             broker.refresh()
             transfer(git, broker, state["remote_ref"], sha)
-            heading.append(f"  dry run: {flag_words(broker.push(sha, state['remote_ref'], expected='', dry_run=True))}")
+            answer = broker.push(sha, state["remote_ref"], expected="", dry_run=True)
+        heading.append(f"  dry run: {answer.detail if answer.ok else flag_words(answer)}")
         words = (
             "for-each-ref",
             "--format=%(objecttype) by %(taggername)%(authorname): %(contents)",
