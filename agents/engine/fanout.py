@@ -180,7 +180,8 @@ def calls_of(job: Job, step: Step, tool: Tool) -> list[dict[str, Any]]:
             message = getattr(error, "message", None)
             if message is None:
                 raise
-            raise InvalidPlan(f"Item {index}: {message}") from error
+            field = getattr(error, "field", "")
+            raise InvalidPlan(f"Item {index}: {f'{field}: ' if field else ''}{message}") from error
         calls.append(arguments)
     return calls
 

@@ -221,7 +221,7 @@ def test_an_empty_list_succeeds_at_once():
         (fanout.ITEMS_MAX + 1, {}, "at most 100,000 items"),
         ("job.goal", {}, "not a list"),
         ("steps.nowhere.data", {}, "nowhere"),
-        (["a"], {"nonsense": "${{ item }}"}, "Item 0"),
+        (["a"], {"nonsense": "${{ item }}"}, "Item 0: arguments.nonsense: "),
         (["a"], {"text": "${{ item.field }}"}, "Item 0"),
     ],
 )
