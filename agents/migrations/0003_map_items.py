@@ -5,27 +5,43 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agents', '0002_durable_engine'),
+        ("agents", "0002_durable_engine"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='MapItem',
+            name="MapItem",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('index', models.PositiveIntegerField(help_text='place in the list, from 0')),
-                ('ok', models.BooleanField()),
-                ('result', models.JSONField(default=dict)),
-                ('error_code', models.CharField(blank=True, max_length=60)),
-                ('error', models.TextField(blank=True)),
-                ('chunk', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='agents.step')),
-                ('step', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='items', to='agents.step')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("index", models.PositiveIntegerField(help_text="place in the list, from 0")),
+                ("ok", models.BooleanField()),
+                ("result", models.JSONField(default=dict)),
+                ("error_code", models.CharField(blank=True, max_length=60)),
+                ("error", models.TextField(blank=True)),
+                (
+                    "chunk",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="agents.step",
+                    ),
+                ),
+                (
+                    "step",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="items",
+                        to="agents.step",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['step', 'index'],
-                'constraints': [models.UniqueConstraint(fields=('step', 'index'), name='map_item_once')],
+                "ordering": ["step", "index"],
+                "constraints": [models.UniqueConstraint(fields=("step", "index"), name="map_item_once")],
             },
         ),
     ]

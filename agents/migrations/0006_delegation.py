@@ -4,20 +4,25 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agents', '0005_published_workflows_never_change'),
+        ("agents", "0005_published_workflows_never_change"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='job',
-            name='grant',
-            field=models.JSONField(blank=True, default=list, help_text='of a delegated job: tool patterns by level, all of which must cover a call'),
+            model_name="job",
+            name="grant",
+            field=models.JSONField(
+                blank=True,
+                default=list,
+                help_text="of a delegated job: tool patterns by level, all of which must cover a call",
+            ),
         ),
         migrations.AddField(
-            model_name='job',
-            name='workspace_of',
-            field=models.UUIDField(blank=True, help_text='the job whose workspace this one works in; its own where empty', null=True),
+            model_name="job",
+            name="workspace_of",
+            field=models.UUIDField(
+                blank=True, help_text="the job whose workspace this one works in; its own where empty", null=True
+            ),
         ),
     ]

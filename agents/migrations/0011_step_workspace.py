@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agents', '0010_workers'),
+        ("agents", "0010_workers"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='step',
-            name='workspace_of',
+            model_name="step",
+            name="workspace_of",
             field=models.UUIDField(blank=True, help_text="as the job's", null=True),
         ),
     ]
