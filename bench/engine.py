@@ -23,6 +23,7 @@ from bench.parts.figures import Figure, median, percentile, show, write_json  # 
 from bench.parts.servers import Servers, pss_bytes  # noqa: E402
 
 PROCESSES, THREADS = 2, 16
+STEPS_PER_TASK = 64  # of the runs that spare Celery's loop
 CALLS = 200
 
 
@@ -49,7 +50,7 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
     pool = ["--pool", "threads", "-c", str(THREADS)]
     plain = workers.Plain(servers, processes=PROCESSES, arguments=pool, database=1, name="plain")
     ours = workers.ours(servers, processes=PROCESSES, threads=THREADS)
-    rounds, tasks, jobs, length = (3, 2000, 40, 20) if quick else (7, 6000, 100, 50)
+    rounds, tasks, jobs, length = (3, 2000, 40, 20) if quick else (5, 4000, 60, 50)
     plain.warm_up()
     steps.idle_gaps_ms(owner, steps=20)
     no_ops, governed, ratios, gaps, submits = [], [], [], [], []
@@ -69,6 +70,10 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
     memory = max(map(pss_bytes, ours.pids))
     fan_out = fan_out_figures(servers, quick=quick)
     ours.end(servers)
+    following = workers.ours(servers, processes=PROCESSES, threads=THREADS, steps_per_task=STEPS_PER_TASK)
+    steps.idle_gaps_ms(owner, steps=20)
+    followed = [steps.throughput(servers, following, owner, jobs=jobs, steps=length).per_s for _ in range(rounds)]
+    following.end(servers)
     plain.workers.end(servers)
     held = models.hold(servers, owner, calls=CALLS)
     figures = [
@@ -76,6 +81,7 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
         Figure(name="governed step", value=median([run.per_s for run in governed]), unit="steps/s"),
         Figure(name="governed step / plain no-op", value=median(ratios), unit="ratio", reach=1.0),
         Figure(name="the same by CPU, the no-op with its publishing", value=by_cpu, unit="ratio"),
+        Figure(name=f"governed step, up to {STEPS_PER_TASK} of a job a task", value=median(followed), unit="steps/s"),
         *(Figure(name=f"plain no-op: {name}", value=ms, unit="CPU ms") for name, ms in plain_cpu.items()),
         Figure(name="plain no-op: publishing", value=publishing, unit="CPU ms"),
         *(Figure(name=f"governed step: {name}", value=ms, unit="CPU ms") for name, ms in cpu.items()),

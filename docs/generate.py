@@ -86,6 +86,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "LLM_THREADS": "Model calls that one `llm` worker holds at a time.",
         "LLM_DATABASE_POOL_MAX": "Database connections that they share; a call needs one for moments only.",
         "STEP_LEASE_S": "Seconds without a sign of life after which a worker counts as dead.",
+        "STEPS_PER_TASK": "Plain steps of one job that a worker may run one after the other in one Celery task, for a"
+        " second at most. 1: each step is a task of its own, as Flower shows them.",
         "STEP_REPUBLISH_AFTER_S": "Seconds until a message that nobody took is sent again.",
         "POISON_LOSSES": "After so many workers were lost with one step it is quarantined.",
         "CANARY_EVERY_S": "Seconds between the small messages that show that each queue is consumed; 0: no watchdog.",

@@ -38,7 +38,7 @@ class Workers:
             os.kill(process.pid, sign)
 
 
-def ours(servers: Servers, *, processes: int, threads: int) -> Workers:
+def ours(servers: Servers, *, processes: int, threads: int, steps_per_task: int = 1) -> Workers:
     """Workers of the application, as `config.devstack.processes.worker` starts them."""
     started = [
         servers.program(
@@ -47,6 +47,7 @@ def ours(servers: Servers, *, processes: int, threads: int) -> Workers:
             *("--pool", "threads", "-c", str(threads), "--without-gossip", "--without-mingle", "-l", "WARNING"),
             *("-I", "bench.parts.noop"),
             COUNTERSIGN_WORKER_GROUP="shell",
+            STEPS_PER_TASK=str(steps_per_task),
         )
         for n in range(processes)
     ]

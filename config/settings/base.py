@@ -202,6 +202,7 @@ GIT_IDENTITY = env.text("GIT_IDENTITY", "Countersign agent <agent@countersign.in
 
 # The engine (see docs/explanation).
 STEP_LEASE_S = env.integer("STEP_LEASE_S", 30)
+STEPS_PER_TASK = env.integer("STEPS_PER_TASK", 1)
 STEP_REPUBLISH_AFTER_S = env.integer("STEP_REPUBLISH_AFTER_S", 30)
 POISON_LOSSES = env.integer("POISON_LOSSES", 3)
 CANARY_EVERY_S = env.integer("CANARY_EVERY_S", 10)

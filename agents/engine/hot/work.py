@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection
 
 from agents import feed
@@ -20,8 +21,8 @@ from tools.spec import Result
 
 log = logging.getLogger(__name__)
 
-# How far a thread goes on with steps of the same job before others in the queue have their turn.
-FOLLOW_S, FOLLOW_MOST = 1.0, 64
+# How long a thread goes on with steps of the same job (settings.STEPS_PER_TASK) before others have their turn.
+FOLLOW_S = 1.0
 
 _together: Combiner[Wish, Answer] = Combiner(turn.take)
 
@@ -48,7 +49,7 @@ def run(step_id: UUID, fence: int, delivery: Delivery, *, may_follow: Callable[[
         taken += 1
         with bind(job=next_one.job_id, step=next_one.step_id):
             log.debug("step.claimed", extra={"attempt": next_one.attempt, "tool": next_one.call.tool})
-            until = since + FOLLOW_S if taken < FOLLOW_MOST else 0.0
+            until = since + FOLLOW_S if taken < settings.STEPS_PER_TASK else 0.0
             next_one = _through(next_one, delivery, until=until, may_follow=may_follow)
     return True
 

@@ -151,7 +151,8 @@ def test_a_new_job_that_is_not_plain_is_left_to_the_general_code(monkeypatch):
     assert rows(submit(*DIAMOND))["steps"][0]["state"] == StepState.QUEUED
 
 
-def test_a_thread_that_goes_on_leaves_the_same_rows_but_for_what_nobody_could_see(monkeypatch):
+def test_a_thread_that_goes_on_leaves_the_same_rows_but_for_what_nobody_could_see(monkeypatch, settings):
+    settings.STEPS_PER_TASK = 64
     job = run_all(submit(*DIAMOND), follow=True)
     followed = rows(job)
     monkeypatch.setattr(work, "run", lambda *_, **__: False)
@@ -166,7 +167,16 @@ def test_a_thread_that_goes_on_leaves_the_same_rows_but_for_what_nobody_could_se
     )
 
 
-def test_a_thread_goes_on_to_the_end_of_a_chain(test_tools):
+@pytest.mark.parametrize(("most", "ran"), [(1, 1), (3, 3), (64, 5)])
+def test_a_thread_goes_on_with_a_chain_as_far_as_it_may(test_tools, settings, most, ran):
+    settings.STEPS_PER_TASK = most
+    job = submit(*(step(f"s{n}", *([f"s{n - 1}"] if n else []), text=str(n)) for n in range(5)))
+    execute(only(job, "s0").pk, 0, HERE, may_follow=lambda: True)
+    assert [text for _, text in test_tools.RAN] == ["0", "1", "2", "3", "4"][:ran]
+
+
+def test_a_thread_goes_on_to_the_end_of_a_chain(test_tools, settings):
+    settings.STEPS_PER_TASK = 64
     job = submit(*(step(f"s{n}", *([f"s{n - 1}"] if n else []), text=str(n)) for n in range(5)))
     execute(only(job, "s0").pk, 0, HERE, may_follow=lambda: True)
     job.refresh_from_db()
