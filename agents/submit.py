@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from agents.engine import expressions, keys
 from agents.engine.expressions import InvalidExpression, templated
@@ -58,8 +58,7 @@ def submit(
             return earlier, False
     new = replace(new_job(payload, user=user, idempotency_key=idempotency_key, digest=digest), trigger=trigger)
     try:
-        with transaction.atomic():
-            job = create_job(new, now=now, actor=Actor.user(user.pk))
+        job = create_job(new, now=now, actor=Actor.user(user.pk))
         if new.on_conflict == keys.CANCEL_RUNNING:
             keys.cancel_previous(job, by=user, now=now)
             job.refresh_from_db()

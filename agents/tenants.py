@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from agents.errors import InvalidInput, NotAllowed, QueueFull, UnknownTenant
 from agents.models import Tenant
@@ -50,6 +50,10 @@ def tenant_for(user: User, name: str | None = None) -> Tenant:
     Raises:
         UnknownTenant: the user does not belong to it. The default is for those who belong to none.
     """
+    if name is None:
+        possible = list(Tenant.objects.filter(Q(groups__user=user) | Q(name=DEFAULT)).distinct())
+        if len(possible) == 1:
+            return possible[0]
     own = list(tenants_of(user))
     if name is None:
         return own[0] if len(own) == 1 else default_tenant()

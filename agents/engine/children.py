@@ -55,8 +55,7 @@ def start(step_id: UUID, *, now: datetime) -> UUID | None:
     assert step.permit_id is not None
     try:
         permits.spend(step.permit_id, digest=call_of(step).digest(), by="engine", now=now, subject=str(step.pk))
-        with transaction.atomic():
-            child = create_job(_submission(job, step), now=now, actor=proposer(job))
+        child = create_job(_submission(job, step), now=now, actor=proposer(job))
     except (AgentsError, ToolError) as error:
         fail(step, code=error.code, message=error.message, actor=ENGINE, now=now)
         advance(job, now=now)

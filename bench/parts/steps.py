@@ -1,5 +1,7 @@
 """Governed steps of ours, run by real workers: how many a second, at what CPU, how quickly one follows the other."""
 
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,7 @@ from approvals.policy import versions
 from bench.parts import noop  # noqa: F401  registers its tool
 from bench.parts.servers import Servers, cpu_s, spent, wait_for
 from bench.parts.workers import Workers
+from config.devstack.places import REPOSITORY
 
 DONE_S = 120
 
@@ -66,6 +69,38 @@ def submit_many(owner: User, *, jobs: int, steps: int) -> float:
     for _ in range(jobs):
         submit(wanted, user=owner, now=datetime.now(UTC))
     return jobs / (time.perf_counter() - began)
+
+
+class Submitters:
+    """Several processes that submit at once, as web processes do."""
+
+    def __init__(self, servers: Servers, *, callers: int) -> None:
+        argv = [sys.executable, "-m", "bench.parts.submitter"]
+        pipe = subprocess.PIPE
+        self._processes = [
+            subprocess.Popen(argv, cwd=REPOSITORY, env=servers.environ, stdin=pipe, stdout=pipe, text=True)
+            for _ in range(callers)
+        ]
+        self._hear("ready")
+
+    def jobs_per_s(self, jobs: int) -> float:
+        """jobs: of each caller."""
+        began = time.perf_counter()
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{jobs}\n")
+            process.stdin.flush()
+        self._hear("done")
+        return jobs * len(self._processes) / (time.perf_counter() - began)
+
+    def end(self) -> None:
+        for process in self._processes:
+            process.communicate(timeout=30)
+
+    def _hear(self, word: str) -> None:
+        for process in self._processes:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip() == word, "a submitting process ended"
 
 
 def throughput(servers: Servers, workers: Workers, owner: User, *, jobs: int, steps: int) -> Run:
