@@ -8,7 +8,7 @@ from celery import Celery, current_app
 from django.utils import timezone
 from kombu import Connection
 
-from agents.engine import dispatch, epoch, recover
+from agents.engine import epoch, publisher, recover
 from agents.models import Attempt, Job, Step
 from agents.states import JobState, StepState
 from tests.factories.policies import publish
@@ -35,7 +35,7 @@ def rabbit(settings, monkeypatch):
     app.config_from_object("django.conf:settings", namespace="CELERY")
     app.conf.broker_transport_options = {"confirm_publish": True}
     app.conf.task_queues = current_app.conf.task_queues
-    for module in (dispatch, epoch):
+    for module in (publisher, epoch):
         monkeypatch.setattr(module, "current_app", app)
     yield app
     epoch._forget()
