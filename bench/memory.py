@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""How much memory the running development stack takes: `bench/memory.py [--data-dir DIR] [--json]`.
+"""How much memory the running development stack takes: `bench/memory.py [--data-dir DIR] [--json PATH]`.
 
 Sums PSS (a page that n processes share counts 1/n in each) over the supervisor of that data folder and everything below
-it, PostgreSQL and Redis included. Run it as the user that started the stack, or as root.
+it, PostgreSQL and Redis included. Run it as the user that started the stack, or as root. One look takes a moment, so
+`--quick` changes nothing.
 """
 
 import argparse
@@ -11,27 +12,16 @@ import os
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = ROOT / ".venv" / "bin" / "python"
+if PYTHON.exists() and Path(sys.prefix) != PYTHON.parent.parent:
+    os.execv(PYTHON, [str(PYTHON), *sys.argv])
+sys.path[0] = str(ROOT)
 
-def tree(root: int) -> list[int]:
-    """`root` and all its descendants."""
-    parents: dict[int, int] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    found = [root]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
+from bench.parts.figures import Figure, show, write_json  # noqa: E402  after the path is set
+from bench.parts.servers import pss_bytes, tree  # noqa: E402
 
-
-def pss_bytes(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0
+MOST_MIB = 1e9 / 2**20  # the whole idle stack stays under 1 GB
 
 
 def command(pid: int) -> str:
@@ -41,9 +31,9 @@ def command(pid: int) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Memory (PSS) of the running development stack.")
-    default = Path(__file__).resolve().parent.parent / ".data"
-    parser.add_argument("--data-dir", type=Path, default=default)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--data-dir", type=Path, default=ROOT / ".data")
+    parser.add_argument("--quick", action="store_true", help="the same: one look takes a moment")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures here, too")
     options = parser.parse_args()
     try:
         root = int(json.loads((options.data_dir / "run.json").read_text())["pid"])
@@ -56,13 +46,17 @@ def main() -> int:
             rows.append((pss_bytes(pid), pid, command(pid)))
         except (FileNotFoundError, ProcessLookupError):
             continue
-    total = sum(size for size, _, _ in rows)
-    if options.json:
-        print(json.dumps({"pss_bytes": total, "processes": len(rows)}))
-        return 0
     for size, pid, text in sorted(rows, reverse=True):
         print(f"{size / 2**20:8.1f} MiB  {pid:>7}  {text[:100]}")
-    print(f"{total / 2**20:8.1f} MiB  in {len(rows)} processes")
+    print()
+    total = sum(size for size, _, _ in rows) / 2**20
+    figures = [
+        Figure(name="the running stack", value=total, unit="MiB PSS", reach=MOST_MIB, at_least=False),
+        Figure(name="its processes", value=len(rows), unit="processes"),
+    ]
+    show(figures)
+    if options.json:
+        write_json(figures, options.json)
     return 0
 
 

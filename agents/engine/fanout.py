@@ -27,7 +27,7 @@ from django.db.models import Count, Max, Q
 from agents import feed
 from agents.engine import expressions
 from agents.engine.transitions import ENGINE, move_step, step_entry, step_facts, step_target
-from agents.errors import InvalidPlan
+from agents.errors import AgentsError, InvalidPlan
 from agents.models import Job, MapItem, Step
 from agents.states import STEP_OPEN, StepState
 from approvals.policy.evaluate import Decision, PolicyInput, evaluate_each
@@ -36,6 +36,7 @@ from audit.canonical import canonical_json
 from audit.kinds import Event
 from tools import registry
 from tools.batch import CALLS_MAX
+from tools.errors import ToolError
 from tools.spec import Effect, Result, Tool
 
 ITEMS_MAX = 100_000
@@ -176,12 +177,9 @@ def calls_of(job: Job, step: Step, tool: Tool) -> list[dict[str, Any]]:
         try:
             arguments = resolve(item, index)
             registry.validate(tool, arguments)
-        except Exception as error:
-            message = getattr(error, "message", None)
-            if message is None:
-                raise
+        except (AgentsError, ToolError) as error:
             field = getattr(error, "field", "")
-            raise InvalidPlan(f"Item {index}: {f'{field}: ' if field else ''}{message}") from error
+            raise InvalidPlan(f"Item {index}: {f'{field}: ' if field else ''}{error.message}") from error
         calls.append(arguments)
     return calls
 

@@ -135,12 +135,18 @@ def wait_for(what: Callable[[], object], *, timeout_s: float, why: str, every_s:
         time.sleep(every_s)
 
 
-def cpu_s(pid: int) -> float:
-    """CPU seconds of a process, of those of its descendants that live, and of those that ended and were waited for."""
-    total, found = 0.0, [pid]
-    parents = _parents()
+def tree(pid: int) -> list[int]:
+    """The process and all its descendants that live."""
+    found, parents = [pid], _parents()
     for one in found:
         found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process, of those of its descendants that live, and of those that ended and were waited for."""
+    total = 0.0
+    for one in tree(pid):
         try:
             fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
         except OSError:
