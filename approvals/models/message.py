@@ -32,10 +32,28 @@ class Notification(models.Model):
         FAILED = "failed"
         DROPPED = "dropped"  # nobody needs it any more: the request was closed first
 
+    class Kind(models.TextChoices):
+        REQUEST = "request"
+        REMINDER = "reminder"
+        ESCALATION = "escalation"
+        OUTCOME = "outcome"
+        UPDATE = "update"  # of a message that stands already, in channels that can change theirs
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     request = models.ForeignKey(ApprovalRequest, on_delete=models.CASCADE, related_name="notifications")
     recipient = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="+")
-    channel = models.CharField(max_length=12, help_text="email or slack")
+    channel = models.CharField(max_length=12, help_text="a channel's name: email, slack, webhook")
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.REQUEST, db_default=Kind.REQUEST)
+    part_of = models.ForeignKey(
+        "self",
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="parts",
+        help_text="the message that told of several requests, this one among them",
+    )
+    place = models.CharField(
+        max_length=200, blank=True, default="", db_default="", help_text="where the message stands, as its channel says"
+    )
     state = models.CharField(max_length=8, choices=State.choices, default=State.QUEUED)
     attempts = models.PositiveSmallIntegerField(default=0)
     not_before = models.DateTimeField(help_text="while it is being sent: when it is taken as lost")
@@ -44,7 +62,10 @@ class Notification(models.Model):
     error = models.CharField(max_length=500, blank=True)
 
     class Meta:
-        indexes = [models.Index(fields=["state", "not_before"])]
+        indexes = [
+            models.Index(fields=["state", "not_before"]),
+            models.Index(fields=["recipient", "sent_at"], name="notification_of_whom"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.channel} about {self.request_id}"

@@ -82,6 +82,7 @@ class ChannelIdentity(models.Model):
     channel = models.CharField(max_length=12)
     team = models.CharField(max_length=40)
     external_id = models.CharField(max_length=40)
+    name = models.CharField(max_length=80, blank=True, default="", db_default="", help_text="as the chat showed it")
     linked_at = models.DateTimeField()
 
     class Meta:
