@@ -16,9 +16,9 @@ from agents.web.dag import draw
 from agents.web.startform import StartForm
 from agents.web.views import page, who
 from agents.workflows import diff, versions
-from agents.workflows.parse import parse
-from agents.workflows.places import Problem
 from agents.workflows.schema import inputs_schema
+from tools.yamltext.places import Problem
+from tools.yamltext.read import parse
 
 Status = WorkflowVersion.Status
 EXAMPLE = """\

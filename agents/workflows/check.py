@@ -9,12 +9,12 @@ from jsonschema import Draft202012Validator
 from agents.workflows import cel_check
 from agents.workflows.cel_check import JOB, MAP_ITEM, STEP, Findings
 from agents.workflows.graph import ancestors, layers
-from agents.workflows.parse import parse
-from agents.workflows.places import Path, Places, Problem
 from agents.workflows.schema import RESERVED_KEYS, as_list, bounded, faults, say
 from tools import registry
 from tools.errors import InvalidArguments, ToolError, UnknownTool
 from tools.spec import Tool
+from tools.yamltext.places import Path, Places, Problem
+from tools.yamltext.read import parse
 
 PROBLEMS_MAX = 500
 

@@ -6,8 +6,8 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from agents.errors import InvalidInput
-from agents.workflows.places import written
 from agents.workflows.schema import told
+from tools.yamltext.places import written
 
 
 def with_defaults(schema: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 
-from agents.workflows.places import Path
+from tools.yamltext.places import Path
 
 STEPS_MAX = 1000
 NAME = r"^[a-z0-9][a-z0-9_-]*$"

@@ -16,10 +16,10 @@ from django.db.models import Max, QuerySet
 from agents.errors import InvalidWorkflow, NotADraft, NotAllowed, NotVisible
 from agents.models import Workflow, WorkflowVersion
 from agents.workflows.check import Checked, check
-from agents.workflows.places import Problem
 from audit.actor import Actor, Target
 from audit.append import record
 from audit.kinds import Event
+from tools.yamltext.places import Problem
 
 Status = WorkflowVersion.Status
 SETUP = Actor.system("setup")

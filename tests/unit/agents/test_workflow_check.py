@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from agents.workflows.check import check
 from agents.workflows.diff import changes
 from agents.workflows.graph import ancestors, layers
-from agents.workflows.parse import SOURCE_MAX_BYTES, parse
 from agents.workflows.schema import SCHEMA, STEPS_MAX
+from tools.yamltext.read import SOURCE_MAX_BYTES, parse
 
 WHOLE = """\
 name: everything

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from agents.workflows.places import START, Path, Place, Places, Problem, written
+from tools.yamltext.places import START, Path, Place, Places, Problem, written
 
 SOURCE_MAX_BYTES = 256 * 1024
 DEPTH_MAX = 32

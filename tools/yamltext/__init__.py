@@ -1,0 +1,1 @@
+"""YAML as configuration: data with the place of every key and value, and nothing of YAML that surprises."""
