@@ -19,6 +19,14 @@ class Agent(models.Model):
     max_steps = models.PositiveIntegerField(default=60)
     max_tokens = models.PositiveIntegerField(default=400_000, help_text="Prompt and completion tokens of a job.")
     enabled = models.BooleanField(default=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="Who answers for it: this user does not approve what it asks for.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

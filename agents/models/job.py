@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 
 from agents.models.agent import Agent, Repository
 from agents.models.tenant import Tenant
@@ -49,6 +49,12 @@ class Job(models.Model):
     outputs = models.JSONField(null=True, blank=True)
     trigger = models.CharField(
         max_length=200, blank=True, help_text="what started it where no person did: schedule:nightly, webhook:ci"
+    )
+    took_part = models.JSONField(
+        default=dict,
+        blank=True,
+        db_default=Value({}, models.JSONField()),
+        help_text="{user id: part}: who had a part in its submission besides its owner, such as the token's maker",
     )
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
     parent_step = models.ForeignKey(

@@ -94,6 +94,7 @@ class ApprovalRequest(models.Model):
     )
     grant = models.ForeignKey("Grant", null=True, on_delete=models.PROTECT, related_name="requests")
     break_glass = models.BooleanField(default=False, db_default=False)
+    policies_at = models.DateTimeField(null=True, help_text="when the policies were last asked about it")
 
     class Meta:
         ordering = ["expires_at"]
