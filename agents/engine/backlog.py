@@ -25,6 +25,7 @@ BATCH = 256  # released in one transaction, where the window allows as many
 SEEN_WITHIN = timedelta(seconds=30)
 THREADS_KNOWN_FOR_S = 5.0
 CAPS_KNOWN_FOR_S = 1.0
+SHUT_FOR_S = 0.25  # a queue that took nothing is not asked again for so long where rows are written that may wait
 
 # 1: the queue (KEYS[1]) is shorter than ARGV[1], and nobody waits behind it (KEYS[2]).
 _OPEN = "if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end return 1"
@@ -42,6 +43,20 @@ def admits(queue: str) -> bool:
         return bool(feed.client().eval(_OPEN, 2, queue, mark(queue), most))
     except (RedisError, OSError):
         return True
+
+
+# When (`time.monotonic()`) a queue last took nothing from this process.
+_shut: dict[str, float] = {}
+
+
+def shut(queue: str) -> None:
+    """Remembers that the queue is full, or that rows wait behind it."""
+    _shut[queue] = time.monotonic()
+
+
+def lately_shut(queue: str) -> bool:
+    """It took nothing a moment ago: a row may be written as one that waits at once."""
+    return time.monotonic() - _shut.get(queue, -SHUT_FOR_S) < SHUT_FOR_S
 
 
 def capped(tenant_id: int | None) -> bool:

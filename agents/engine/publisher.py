@@ -78,7 +78,10 @@ def push_and_wake(messages: Sequence[tuple[str, Message]], feeds: dict[UUID, int
     except (RedisError, OSError) as error:
         _failed(messages[0][0] if messages else "", error)
         return list(messages)
-    return [one for one, taken in zip(messages, answers, strict=False) if not taken]
+    left = [one for one, taken in zip(messages, answers, strict=False) if not taken]
+    for queue in {queue for queue, _ in left}:
+        backlog.shut(queue)
+    return left
 
 
 def encode(queue: str, task: str, step_id: UUID, attempt: int) -> str:

@@ -26,6 +26,8 @@ from audit.kinds import Event
 # The newcomer's job and steps; what is inserted as JSON has every column of its table.
 _JOB = "INSERT INTO agents_job SELECT * FROM jsonb_populate_record(NULL::agents_job, %s::jsonb)"
 _STEPS = "INSERT INTO agents_step SELECT * FROM jsonb_populate_recordset(NULL::agents_step, %s::jsonb)"
+# What waits for its release from the start, where its queue took nothing a moment ago.
+_WAITING = "UPDATE agents_step SET dispatched_at = NULL WHERE id = ANY(%s)"
 _KNOWN = """
 SELECT ARRAY(SELECT g.name::text FROM auth_user_groups m JOIN auth_group g ON g.id = m.group_id WHERE m.user_id = %s),
        ARRAY(SELECT v.id FROM approvals_policyversion v WHERE v.status = 'published')
@@ -67,13 +69,18 @@ def create(job: Job, steps: Sequence[Step], said: Said, *, actor: Actor, now: da
         writes.tell(row, one)
     for (_, one), (decision, risk) in zip(free, decisions, strict=True):
         release(row, one, decision, risk, writes)
+    waiting = [one for _, one in free if backlog.lately_shut(one.queue)]
     with connection.wrap_database_errors, raw.pipeline():
         Cursor(raw).execute(_JOB, [_json([job])[1:-1]], prepare=True)
         Cursor(raw).execute(_STEPS, [_json(steps)], prepare=True)
         writes.write(raw, {})
+        if waiting:
+            Cursor(raw).execute(_WAITING, [[one.id for one in waiting]], prepare=True)
     job._state.adding = False
-    messages = [(one.queue, (dispatch.RUN, one.id, one.attempt)) for _, one in free]
+    messages = [(one.queue, (dispatch.RUN, one.id, one.attempt)) for _, one in free if one not in waiting]
     transaction.on_commit(partial(dispatch.publish_all, messages, {job.pk: row.feed_seq}))
+    for queue in {one.queue for one in waiting}:
+        transaction.on_commit(partial(backlog.note, queue))
     return True
 
 

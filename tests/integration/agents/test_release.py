@@ -32,7 +32,9 @@ def _short_queue(settings):
     settings.STEP_REPUBLISH_AFTER_S = 3600  # nothing counts as lost because a test is slow
     empty_redis()
     backlog._threads.cache_clear()
+    backlog._shut.clear()
     yield
+    backlog._shut.clear()
     empty_redis()
 
 
@@ -187,6 +189,29 @@ def test_a_step_behind_a_full_queue_waits_as_a_row_and_is_marked(settings):
     feed.client().delete("shell")
     assert recover.republish(timezone.now()) == 3
     assert not late.exists()
+
+
+@pytest.mark.usefixtures("test_tools")
+def test_what_is_submitted_behind_a_queue_that_just_took_nothing_waits_from_the_start(settings, monkeypatch):
+    """No message is tried, the mark is set for the releaser, and the step goes out once there is room."""
+    publish(("test.*", "allow"))
+    submit(step("enrols"))  # from here on this process's key stands in the log, and plain jobs take the short way
+    settings.RELEASE_WINDOW = 1
+    monkeypatch.setattr(backlog, "SHUT_FOR_S", 3600.0)
+    feed.client().lpush("shell", *["full"] * backlog.window("shell"))
+    submit(step("first"))
+    assert backlog.lately_shut("shell")
+    feed.client().delete(backlog.mark("shell"))
+    tried: list[Any] = []
+    monkeypatch.setattr(dispatch.publisher, "push_and_wake", lambda messages, feeds: tried.extend(messages) or [])
+    later = submit(step("second"))
+    one = Step.objects.get(job=later)
+    assert (one.state, one.dispatched_at, tried) == ("queued", None, [])
+    assert backlog.marked("shell") is not None
+    feed.client().delete("shell")
+    release.release("shell", now=timezone.now())
+    one.refresh_from_db()
+    assert one.dispatched_at is not None
 
 
 def test_many_releasers_at_once_send_each_step_once(sent):
