@@ -74,7 +74,7 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
 def _path(leaves: Sequence[bytes], index: int, start: int, stop: int) -> list[bytes]:
     if stop - start == 1:
         return []
-    middle = start + _split(stop - start)
+    middle = start + split(stop - start)
     if index < middle:
         return [*_path(leaves, index, start, middle), root(leaves[middle:stop])]
     return [*_path(leaves, index, middle, stop), root(leaves[start:middle])]
@@ -94,14 +94,14 @@ def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
 def _prefix(leaves: Sequence[bytes], old: int, start: int, stop: int, *, whole: bool) -> list[bytes]:
     if old == stop - start:
         return [] if whole else [root(leaves[start:stop])]
-    split = _split(stop - start)
-    middle = start + split
-    if old <= split:
+    width = split(stop - start)
+    middle = start + width
+    if old <= width:
         return [*_prefix(leaves, old, start, middle, whole=whole), root(leaves[middle:stop])]
-    return [*_prefix(leaves, old - split, middle, stop, whole=False), root(leaves[start:middle])]
+    return [*_prefix(leaves, old - width, middle, stop, whole=False), root(leaves[start:middle])]
 
 
-def _split(size: int) -> int:
+def split(size: int) -> int:
     """The largest power of two below `size` (which is at least 2)."""
     return 1 << ((size - 1).bit_length() - 1)
 

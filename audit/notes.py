@@ -1,7 +1,8 @@
 """Signed notes and checkpoints, as C2SP writes them (c2sp.org/signed-note, c2sp.org/tlog-checkpoint), with Ed25519.
 
 A note is a text, an empty line, and signature lines `— NAME BASE64(key hash ‖ signature)`. A checkpoint is a note whose
-text is `ORIGIN LF SIZE LF BASE64(root) LF`, maybe followed by extension lines.
+text is `ORIGIN LF SIZE LF BASE64(root) LF`, maybe followed by extension lines. A cosignature (c2sp.org/tlog-cosignature)
+is a signature line of a witness, over a time and the text.
 """
 
 import base64
@@ -10,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from audit.errors import InvalidNote
 
 ED25519 = 1
+COSIGNATURE = 4  # Ed25519 as well, over a time and the text
 NOTE_MAX_BYTES = 1_000_000
 SIGNATURES_MAX = 100
 SIZE_MAX = 2**63 - 1
@@ -45,7 +47,7 @@ def _base64(text: str, what: str) -> bytes:
     return data
 
 
-def _parse_key(text: str, what: str) -> tuple[str, bytes, bytes]:
+def _parse_key(text: str, what: str, kind: int) -> tuple[str, bytes, bytes]:
     """`NAME+HASH+BASE64(type ‖ key)` -> name, key hash, typed key (not yet compared)."""
     name, _, rest = text.partition("+")
     hash_hex, _, key = rest.partition("+")
@@ -53,17 +55,19 @@ def _parse_key(text: str, what: str) -> tuple[str, bytes, bytes]:
     if not re.fullmatch(r"[0-9a-f]{8}", hash_hex):
         raise InvalidNote(f"The {what} has no hash of eight hex digits.")
     typed = _base64(key, f"The {what}")
-    if len(typed) != 33 or typed[0] != ED25519:
-        raise InvalidNote(f"The {what} is not an Ed25519 key.")
+    if len(typed) != 33 or typed[0] != kind:
+        raise InvalidNote(f"The {what} is not an Ed25519 key{' of a witness' if kind == COSIGNATURE else ''}.")
     return name, bytes.fromhex(hash_hex), typed
 
 
 class NoteVerifier:
     """A public key with a name; `vkey` is its text form."""
 
+    kind: ClassVar[int] = ED25519
+
     def __init__(self, name: str, public_key: bytes) -> None:
         _check_name(name)
-        typed = bytes([ED25519]) + public_key
+        typed = bytes([self.kind]) + public_key
         self.name = name
         self.key_hash = _key_hash(name, typed)
         self.vkey = f"{name}+{self.key_hash.hex()}+{base64.b64encode(typed).decode()}"
@@ -72,7 +76,7 @@ class NoteVerifier:
     @classmethod
     def from_vkey(cls, vkey: str) -> Self:
         """Raises InvalidNote."""
-        name, key_hash, typed = _parse_key(vkey, "verifier key")
+        name, key_hash, typed = _parse_key(vkey, "verifier key", cls.kind)
         found = cls(name, typed[1:])
         if found.key_hash != key_hash:
             raise InvalidNote("The hash in the verifier key is not that of its key.")
@@ -86,14 +90,36 @@ class NoteVerifier:
         return True
 
 
+class CosignatureVerifier(NoteVerifier):
+    """A witness's public key. A signature of it is eight bytes of time, then an Ed25519 signature over both."""
+
+    kind = COSIGNATURE
+
+    def accepts(self, text: bytes, signature: bytes) -> bool:
+        if len(signature) != 72 or cosigned_at_s(signature) >= 2**63:
+            return False
+        return super().accepts(_cosigned(text, cosigned_at_s(signature)), signature[8:])
+
+
+def cosigned_at_s(signature: bytes) -> int:
+    """The Unix time in a cosignature."""
+    return int.from_bytes(signature[:8], "big")
+
+
+def _cosigned(text: bytes, at_s: int) -> bytes:
+    return b"cosignature/v1\ntime %d\n" % at_s + text
+
+
 class NoteSigner:
     """A private key with a name; `skey` is its secret text form."""
 
+    public: ClassVar[type[NoteVerifier]] = NoteVerifier
+
     def __init__(self, name: str, seed: bytes) -> None:
         self._private = Ed25519PrivateKey.from_private_bytes(seed)
-        self.verifier = NoteVerifier(name, self._private.public_key().public_bytes_raw())
+        self.verifier = self.public(name, self._private.public_key().public_bytes_raw())
         self.name = name
-        typed = bytes([ED25519]) + seed
+        typed = bytes([self.public.kind]) + seed
         self.skey = f"{_SKEY_HEAD}{name}+{self.verifier.key_hash.hex()}+{base64.b64encode(typed).decode()}"
 
     @classmethod
@@ -101,7 +127,7 @@ class NoteSigner:
         """Raises InvalidNote."""
         if not skey.startswith(_SKEY_HEAD):
             raise InvalidNote("This is not a signer key.")
-        name, key_hash, typed = _parse_key(skey.removeprefix(_SKEY_HEAD), "signer key")
+        name, key_hash, typed = _parse_key(skey.removeprefix(_SKEY_HEAD), "signer key", cls.public.kind)
         found = cls(name, typed[1:])
         if found.verifier.key_hash != key_hash:
             raise InvalidNote("The hash in the signer key is not that of its key.")
@@ -113,9 +139,34 @@ class NoteSigner:
         Raises:
             InvalidNote
         """
+        return f"{text}\n{self.line(text)}"
+
+    def line(self, text: str) -> str:
+        """The signature line alone, with its line feed.
+
+        Raises:
+            InvalidNote
+        """
         _check_text(text)
-        signature = self.verifier.key_hash + self._private.sign(text.encode())
-        return f"{text}\n{_DASH}{self.name} {base64.b64encode(signature).decode()}\n"
+        return self._line(self._private.sign(text.encode()))
+
+    def _line(self, signature: bytes) -> str:
+        return f"{_DASH}{self.name} {base64.b64encode(self.verifier.key_hash + signature).decode()}\n"
+
+
+class CosignatureSigner(NoteSigner):
+    """A witness's private key."""
+
+    public = CosignatureVerifier
+
+    def cosign(self, text: str, at_s: int) -> str:
+        """The signature line over a checkpoint's text, seen at a Unix time.
+
+        Raises:
+            InvalidNote
+        """
+        _check_text(text)
+        return self._line(at_s.to_bytes(8, "big") + self._private.sign(_cosigned(text.encode(), at_s)))
 
 
 def _check_text(text: str) -> None:
@@ -127,11 +178,13 @@ def _check_text(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OpenedNote:
-    """text: what was signed; verified: names of trusted keys that signed it; unverified: names of unknown ones."""
+    """text: what was signed; verified: names of trusted keys that signed it; unverified: names of unknown ones; by: the
+    trusted keys that signed it, as vkeys (keys of one name may follow each other)."""
 
     text: str
     verified: tuple[str, ...]
     unverified: tuple[str, ...]
+    by: frozenset[str] = frozenset()
 
 
 def open_note(note: str | bytes, verifiers: Iterable[NoteVerifier]) -> OpenedNote:
@@ -142,7 +195,7 @@ def open_note(note: str | bytes, verifiers: Iterable[NoteVerifier]) -> OpenedNot
     """
     known = {(verifier.name, verifier.key_hash): verifier for verifier in verifiers}
     text, lines = _split_note(note)
-    verified: list[str] = []
+    verified: list[NoteVerifier] = []
     unverified: list[str] = []
     seen: set[tuple[str, bytes]] = set()
     for line in lines:
@@ -154,12 +207,39 @@ def open_note(note: str | bytes, verifiers: Iterable[NoteVerifier]) -> OpenedNot
         if verifier is None:
             unverified.append(name)
         elif verifier.accepts(text.encode(), signature):
-            verified.append(name)
+            verified.append(verifier)
         else:
             raise InvalidNote(f"The signature of {name} is wrong.")
     if not verified:
         raise InvalidNote("No trusted key signed this note.")
-    return OpenedNote(text, tuple(verified), tuple(unverified))
+    names = tuple(verifier.name for verifier in verified)
+    return OpenedNote(text, names, tuple(unverified), frozenset(verifier.vkey for verifier in verified))
+
+
+def text_of(note: str) -> str:
+    """The text of a note, whoever signed it.
+
+    Raises:
+        InvalidNote: malformed.
+    """
+    return _split_note(note)[0]
+
+
+def cosignatures(note: str, verifiers: Iterable[NoteVerifier]) -> dict[str, int]:
+    """The vkeys of those witnesses that cosigned a note, and when (Unix time). Others' lines, and wrong ones, are left out.
+
+    Raises:
+        InvalidNote: malformed.
+    """
+    text, lines = _split_note(note)
+    known = {(verifier.name, verifier.key_hash): verifier for verifier in verifiers}
+    found: dict[str, int] = {}
+    for line in lines:
+        name, key_hash, signature = _parse_signature(line)
+        verifier = known.get((name, key_hash))
+        if verifier is not None and verifier.accepts(text.encode(), signature):
+            found[verifier.vkey] = cosigned_at_s(signature)
+    return found
 
 
 def _split_note(note: str | bytes) -> tuple[str, list[str]]:

@@ -3,7 +3,16 @@ import base64
 import pytest
 
 from audit.errors import InvalidNote
-from audit.notes import CheckpointText, NoteSigner, NoteVerifier, open_checkpoint, open_note
+from audit.notes import (
+    CheckpointText,
+    CosignatureSigner,
+    CosignatureVerifier,
+    NoteSigner,
+    NoteVerifier,
+    cosignatures,
+    open_checkpoint,
+    open_note,
+)
 from tests.unit.audit.vectors import needs_vectors, read
 
 
@@ -126,3 +135,40 @@ def test_a_signed_checkpoint_opens():
 def test_a_size_is_written_in_one_way_only(size):
     with pytest.raises(InvalidNote):
         CheckpointText.parse(f"origin\n{size}\n{base64.b64encode(bytes(32)).decode()}\n")
+
+
+# cosignatures of witnesses
+
+
+@needs_vectors
+def test_published_keys_of_witnesses_are_read_and_their_time_is_where_it_stands():
+    known = read("checkpoint/checkpoint.json")
+    for vkey in known["cosignature_vkeys_ok"]:
+        assert CosignatureVerifier.from_vkey(vkey).vkey == vkey
+        with pytest.raises(InvalidNote):
+            NoteVerifier.from_vkey(vkey)  # not a key that signs notes
+    line = known["cosigned_example"].splitlines()[-1]
+    assert int.from_bytes(base64.b64decode(line.split(" ")[2])[4:12], "big") == 1_679_315_147
+
+
+def test_a_cosignature_holds_for_its_text_and_its_time_alone():
+    witness = CosignatureSigner("witness.example/w1", bytes(range(32)))
+    text = CheckpointText("example.org/log", 5, bytes(32)).text()
+    note = _signer().sign(text) + witness.cosign(text, 1_700_000_000)
+    assert cosignatures(note, [witness.verifier]) == {witness.verifier.vkey: 1_700_000_000}
+    assert open_note(note, [_signer().verifier, witness.verifier]).verified == ("example.org/log", "witness.example/w1")
+    head, _, encoded = note.strip().rpartition(" ")
+    data = bytearray(base64.b64decode(encoded))
+    data[11] ^= 1  # a second later
+    assert cosignatures(f"{head} {base64.b64encode(data).decode()}\n", [witness.verifier]) == {}
+    assert cosignatures(note.replace("\n5\n", "\n6\n"), [witness.verifier]) == {}
+
+
+def test_a_note_signature_is_no_cosignature():
+    """The same key, of the other kind: its hash differs, and so do the bytes that it signs."""
+    seed, text = bytes(range(32)), CheckpointText("example.org/log", 5, bytes(32)).text()
+    as_log, as_witness = NoteSigner("one.example", seed), CosignatureSigner("one.example", seed)
+    assert as_log.verifier.key_hash != as_witness.verifier.key_hash
+    assert cosignatures(as_log.sign(text), [as_witness.verifier]) == {}
+    with pytest.raises(InvalidNote, match="No trusted key"):
+        open_note(as_log.sign(text), [as_witness.verifier])
