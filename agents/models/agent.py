@@ -43,6 +43,13 @@ class Repository(models.Model):
     name = models.SlugField(max_length=80, unique=True)
     url = models.CharField(max_length=500, help_text="https://… ; a local path only where the settings allow it.")
     default_branch = models.CharField(max_length=200, default="main")
+    environment = models.CharField(
+        max_length=40,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What it runs as, such as production: policies and freeze windows may ask for it.",
+    )
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -1,5 +1,6 @@
 """Policies by version, requests to people, their votes, links and notifications."""
 
+from approvals.models.freeze import FreezeWindow
 from approvals.models.message import ApprovalLink, MailboxMessage, Notification
 from approvals.models.people import ChannelIdentity, Delegation, Grant, SeenSignature
 from approvals.models.policy import Policy, PolicyRule, PolicyVersion, RuleApprovers, ShadowDecision
@@ -12,6 +13,7 @@ __all__ = [
     "ChannelIdentity",
     "Comment",
     "Delegation",
+    "FreezeWindow",
     "Grant",
     "MailboxMessage",
     "Notification",
