@@ -106,3 +106,30 @@ class Checkpoint(models.Model):
 
     def __str__(self) -> str:
         return f"checkpoint at {self.size}"
+
+
+class Delivery(models.Model):
+    """How far a checkpoint has come at one place outside: a destination of AUDIT_PUBLISH_TO, or a witness.
+
+    name: the place's name without secrets, `witness:NAME` for a witness and `witnesses` for their quorum. size, note:
+    the checkpoint that was last taken there, note also its cosignatures where it is a witness. tried_at, failures,
+    error: the last attempt, and how many failed since the last that did not.
+
+    Written by the sequencer's process alone. It is a report, not evidence: a check reads files and notes.
+    """
+
+    name = models.CharField(max_length=200, primary_key=True)
+    size = models.BigIntegerField(default=0)
+    note = models.TextField(default="")
+    delivered_at = models.DateTimeField(null=True)
+    tried_at = models.DateTimeField(null=True)
+    failures = models.IntegerField(default=0)
+    error = models.CharField(max_length=500, default="")
+
+    class Meta:
+        db_table = "audit_delivery"
+        ordering = ["name"]
+        verbose_name_plural = "deliveries"
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.size}"
