@@ -1,6 +1,6 @@
-"""The one function that ends a request."""
+"""The functions that write a request's state: one ends it, one opens an approved one again."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from approvals import hooks
@@ -27,7 +27,7 @@ def locked(request_id: UUID | str) -> ApprovalRequest:
         raise NotFound("There is no such request.") from None
     found = (
         ApprovalRequest.objects.select_for_update(of=("self",))
-        .select_related("approvers", "requester", "policy_version__policy")
+        .select_related("approvers", "escalate_to", "requester", "policy_version__policy")
         .filter(pk=key)
         .first()
     )
@@ -50,13 +50,19 @@ def close(
     Raises:
         AlreadyDecided: it is not in `was` any more; nothing is written.
     """
+    until = now + timedelta(seconds=request.execution_expires_s) if state == State.APPROVED else None
     won = ApprovalRequest.objects.filter(pk=request.pk, state=was).update(
-        state=state, decided_at=now, **({"answer": answer} if answer else {})
+        state=state,
+        decided_at=now,
+        execution_expires_at=until or request.execution_expires_at,
+        break_glass=request.break_glass,
+        **({"answer": answer} if answer else {}),
     )
     if not won:
         current = ApprovalRequest.objects.values_list("state", flat=True).get(pk=request.pk)
         raise AlreadyDecided(f"This request is {current} already.", state=current)
     request.state, request.decided_at = state, now
+    request.execution_expires_at = until or request.execution_expires_at
     request.answer = answer or request.answer
     Notification.objects.filter(request=request, state=Notification.State.QUEUED).update(
         state=Notification.State.DROPPED
@@ -72,9 +78,28 @@ def close(
             "parent": request.parent_id,
             "digest": request.digest,
             "quorum": request.quorum,
+            **({"break_glass": True} if request.break_glass else {}),
         },
         payload={"answer": answer} if answer else None,
     )
     if state in DECIDED:
         hooks.decided(request)
+    return request
+
+
+def reopen(request: ApprovalRequest, *, now: datetime) -> ApprovalRequest:
+    """Makes an approved request pending again, exactly once, inside the caller's transaction, which records it.
+
+    Raises:
+        AlreadyDecided: it is not approved any more.
+        TooLate: what was approved has begun.
+    """
+    won = ApprovalRequest.objects.filter(pk=request.pk, state=State.APPROVED).update(
+        state=State.PENDING, decided_at=None, execution_expires_at=None
+    )
+    if not won:
+        current = ApprovalRequest.objects.values_list("state", flat=True).get(pk=request.pk)
+        raise AlreadyDecided(f"This request is {current}.", state=current)
+    request.state, request.decided_at, request.execution_expires_at = State.PENDING, None, None
+    hooks.taken_back(request, now)
     return request

@@ -14,7 +14,16 @@ ApprovalsError
 │   ├── RequestExpired       nobody answered in time
 │   ├── InvalidVerdict       not a verdict for this kind of request
 │   ├── ReasonMissing        a denial needs a reason, an answer needs words
-│   └── InvalidReason        too long, or not text that can be stored
+│   ├── InvalidReason        too long, or not text that can be stored
+│   ├── SecondFactorNeeded   this approval takes a fresh second factor
+│   ├── PolicyChanged        the policy that asked is in force no more: people are asked anew
+│   ├── TooLate              what was approved has begun, or can no longer be changed
+│   ├── NothingToTakeBack    this person has no approval on the request that could be taken back
+│   ├── NotAlike             a request that is not like the others, or not of low risk, is decided alone
+│   ├── InvalidGrant         no such grant may be given here; `field` says what does not fit
+│   ├── InvalidDelegation    nobody can be deputised so; `field` says what does not fit
+│   ├── InvalidEdit          the call cannot be changed so; `field` says what does not fit
+│   └── AlreadyReviewed      somebody has reviewed it
 ├── LinkError
 │   ├── LinkUnknown          no such link
 │   └── LinkExpired          the link's time is over
@@ -106,6 +115,52 @@ class ReasonMissing(DecisionError):
 
 class InvalidReason(DecisionError):
     code = "invalid_reason"
+
+
+class SecondFactorNeeded(DecisionError):
+    code = "second_factor_needed"
+
+
+class PolicyChanged(DecisionError):
+    code = "policy_changed"
+
+
+class TooLate(DecisionError):
+    code = "too_late"
+
+
+class NothingToTakeBack(DecisionError):
+    code = "nothing_to_take_back"
+
+
+class NotAlike(DecisionError):
+    code = "not_alike"
+
+
+class InvalidField(DecisionError):
+    """`field` names what does not fit."""
+
+    code = "invalid_field"
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message, field=field)
+        self.field = field
+
+
+class InvalidGrant(InvalidField):
+    code = "invalid_grant"
+
+
+class InvalidDelegation(InvalidField):
+    code = "invalid_delegation"
+
+
+class InvalidEdit(InvalidField):
+    code = "invalid_edit"
+
+
+class AlreadyReviewed(DecisionError):
+    code = "already_reviewed"
 
 
 class LinkError(ApprovalsError):

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code. Do not edit. -->\n"
 APPS = ("agents", "approvals", "audit", "config", "tools")
-READERS = {"text": "text", "boolean": "true or false", "integer": "whole number", "words": "list, comma between",
+READERS = {"pairs": "pairs a=b, comma between", "text": "text", "boolean": "true or false", "integer": "whole number", "words": "list, comma between",
            "database": "PostgreSQL URL"}  # fmt: skip
 
 # What each variable means. `settings_page` refuses to run where one is missing here, or is not in the code any more.
@@ -32,6 +32,9 @@ MEANINGS: dict[str, dict[str, str]] = {
         "PUBLIC_URL": "The address in people's browsers; links in mails start with it.",
         "ALLOWED_HOSTS": "Host names that the web server answers to.",
         "CSRF_TRUSTED_ORIGINS": "Further origins (`https://…`) that forms may come from.",
+        "STEP_UP": "Approving what is of high risk, or what a rule says so of, takes a fresh second factor.",
+        "STEP_UP_FRESH_S": "How many seconds ago it may have been given.",
+        "GLASS_REVIEW_S": "Seconds until an approval in an emergency must have been reviewed.",
         "SECURE_SSL_REDIRECT": "Sends plain HTTP to HTTPS (all but `/healthz`).",
         "SECURE_HSTS_SECONDS": "How long browsers insist on HTTPS.",
         "LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR.",

@@ -11,12 +11,20 @@ VERSION = "0.1.0"
 DATA_DIR = Path(env.text("COUNTERSIGN_DATA_DIR", str(BASE_DIR / ".data"))).resolve()
 # One folder a job. Must be reachable by the user that the sandbox drops to (see `tools.sandbox`).
 WORKSPACE_DIR = Path(env.text("COUNTERSIGN_WORKSPACE_DIR", str(DATA_DIR / "workspaces"))).resolve()
+# What a job's workspace held after each step that may write (see `tools.snapshots`): how many, and MiB together.
+WORKSPACE_SNAPSHOTS = env.integer("WORKSPACE_SNAPSHOTS", 200)
+WORKSPACE_SNAPSHOT_MB = env.integer("WORKSPACE_SNAPSHOT_MB", 2048)
 # Old jobs' feeds, out of the database (see `agents.archive`). Where several hosts serve pages, a folder that all share.
 ARCHIVE_DIR = Path(env.text("COUNTERSIGN_ARCHIVE_DIR", str(DATA_DIR / "archive"))).resolve()
 ARCHIVE_AFTER_DAYS = env.integer("ARCHIVE_AFTER_DAYS", 90)
 # The address that people's browsers use; links in mails start with it.
 PUBLIC_URL = env.text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
 SITE_NAME = "Countersign"
+# Approving what is of high risk, or where a rule says so, takes a second factor given within so many seconds.
+STEP_UP = env.boolean("STEP_UP", False)
+STEP_UP_FRESH_S = env.integer("STEP_UP_FRESH_S", 300)
+# Seconds until an approval in an emergency must have been reviewed by somebody else.
+GLASS_REVIEW_S = env.integer("GLASS_REVIEW_S", 259_200)
 
 DEBUG = False
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
@@ -47,6 +55,11 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "django_htmx",
     "csp",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.mfa",
     "audit",
     "tools",
     "approvals",
@@ -61,6 +74,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "config.csp.PolicyByPath",
@@ -99,6 +113,46 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/accounts/login/"
+
+# Signing in (agents.accounts): by a name, bounded by our own counts, which all processes share.
+ACCOUNT_ADAPTER = "agents.accounts.adapter.Accounts"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_RATE_LIMITS = False
+MFA_ADAPTER = "agents.accounts.adapter.SecondFactors"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_TOLERANCE = 1
+# High risk, and rules that ask for it, take a second factor of the last five minutes.
+STEP_UP = env.boolean("STEP_UP", True)
+# The company's accounts, by OpenID Connect. Empty: none.
+OIDC_ISSUER = env.text("OIDC_ISSUER", "").rstrip("/")
+OIDC_NAME = env.text("OIDC_NAME", "Company account")
+OIDC_SIGN_UP = env.boolean("OIDC_SIGN_UP", False)
+OIDC_GROUPS_CLAIM = env.text("OIDC_GROUPS_CLAIM", "")
+OIDC_GROUPS = env.pairs("OIDC_GROUPS")
+SOCIALACCOUNT_ADAPTER = "agents.accounts.oidc.Companies"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+SOCIALACCOUNT_QUERY_EMAIL = True
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "APPS": [
+            {
+                "provider_id": "sso",
+                "name": OIDC_NAME,
+                "client_id": env.text("OIDC_CLIENT_ID", ""),
+                "secret": env.text("OIDC_CLIENT_SECRET", ""),
+                "settings": {
+                    "server_url": OIDC_ISSUER,
+                    "oauth_pkce_enabled": True,
+                    "scope": env.words("OIDC_SCOPES", "openid,profile,email"),
+                },
+            }
+        ]
+        if OIDC_ISSUER
+        else []
+    }
+}
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
