@@ -5,7 +5,14 @@ ApprovalsError
 │   ├── InvalidPolicy        a version cannot be published; `problems` names each rule and what is wrong with it
 │   ├── InvalidCondition     a condition is not CEL that gives true or false; `line` and `column` say where
 │   ├── ConditionFailed      a condition met a value that it cannot work with: the rule fails closed
-│   └── NotADraft            published and retired versions never change
+│   ├── NotADraft            published and retired versions never change
+│   ├── NotProposed          a second person is needed, and nobody proposed these very rules
+│   ├── SamePerson           who proposed a draft does not publish it
+│   ├── BacktestNeeded       these rules were not tried on the decisions on record
+│   ├── NotAcknowledged      denied calls would be allowed, and nobody has answered for it
+│   ├── InvalidPolicyFile    a policy as YAML; `problems` has each with its line and column
+│   ├── UnknownPolicy        there is no such policy, version, pack or step
+│   └── InvalidTrial         a call to try that cannot be one; `field` says what does not fit
 ├── DecisionError
 │   ├── NotFound             there is no such request
 │   ├── NotEligible          this person may not decide this request
@@ -75,6 +82,46 @@ class ConditionFailed(PolicyError):
 
 class NotADraft(PolicyError):
     code = "not_a_draft"
+
+
+class NotProposed(PolicyError):
+    code = "not_proposed"
+
+
+class SamePerson(PolicyError):
+    code = "same_person"
+
+
+class BacktestNeeded(PolicyError):
+    code = "backtest_needed"
+
+
+class NotAcknowledged(PolicyError):
+    code = "not_acknowledged"
+
+
+class InvalidPolicyFile(PolicyError):
+    """`problems` are (path, "line 3, column 5: what is wrong") pairs."""
+
+    code = "invalid_policy_file"
+
+    def __init__(self, message: str, *, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class UnknownPolicy(PolicyError):
+    code = "unknown_policy"
+
+
+class InvalidTrial(PolicyError):
+    """`field` names what does not fit."""
+
+    code = "invalid_trial"
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message, field=field)
+        self.field = field
 
 
 class DecisionError(ApprovalsError):
