@@ -1,4 +1,4 @@
-"""Which tools a rule is about."""
+"""Patterns: names in which `*` stands for any run of characters."""
 
 import re
 from collections.abc import Iterable
@@ -17,6 +17,22 @@ def matches(patterns: Iterable[str], tool: str) -> bool:
     return any(_compiled(pattern).fullmatch(tool) is not None for pattern in patterns)
 
 
-@lru_cache(maxsize=1024)
+class Patterns:
+    """Several patterns, for many values: of any text, and case counts."""
+
+    __slots__ = ("_all", "_plain", "_wild")
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        given = list(patterns)
+        self._all = "*" in given
+        self._plain = frozenset(one for one in given if "*" not in one)
+        self._wild = tuple(_compiled(one) for one in given if "*" in one)
+
+    def fit(self, value: str) -> bool:
+        """Does any of them cover the whole value?"""
+        return self._all or value in self._plain or any(one.fullmatch(value) is not None for one in self._wild)
+
+
+@lru_cache(maxsize=4096)
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(".*".join(re.escape(part) for part in re.split(r"\*+", pattern)), re.DOTALL)
