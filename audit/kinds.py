@@ -71,6 +71,7 @@ class Event(StrEnum):
     AUTH_SECOND_FACTOR = "auth.second_factor"
     TOKEN_CREATED = "token.created"
     TOKEN_REVOKED = "token.revoked"
+    TOKEN_USED = "token.used"
     # workers
     WORKER_TOLD = "worker.told"
     # what starts jobs, and what tells others
@@ -81,6 +82,8 @@ class Event(StrEnum):
     # the log itself
     LOG_OPENED = "log.opened"
     LOG_HEARTBEAT = "log.heartbeat"
+    LOG_RESTART = "log.restart"
+    LOG_EXPORTED = "log.exported"
     KEY_ADD = "key.add"
     KEY_RETIRE = "key.retire"
     KEY_ROTATE = "key.rotate"
