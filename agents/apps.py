@@ -5,6 +5,7 @@ class AgentsConfig(AppConfig):
     name = "agents"
 
     def ready(self) -> None:
+        from agents.accounts import records
         from agents.engine import resume
         from agents.llm.complete import Complete
         from agents.llm.think import Think
@@ -17,3 +18,4 @@ class AgentsConfig(AppConfig):
         hooks.on_decided(emit.approval_decided)
         registry.register(Think())
         registry.register(Complete())
+        records.connect()

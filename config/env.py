@@ -64,6 +64,14 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def pairs(name: str, default: str = "") -> dict[str, str]:
+    """`a=b,c=d` as a mapping. Raises ImproperlyConfigured where a part has no `=`."""
+    parts = [part.partition("=") for part in words(name, default)]
+    if not all(key.strip() and sign for key, sign, _ in parts):
+        raise ImproperlyConfigured(f"{name} must be pairs such as a=b,c=d.")
+    return {key.strip(): value.strip() for key, _, value in parts}
+
+
 def database(name: str, default: str | None = None) -> dict[str, object]:
     """A Django `DATABASES` entry from `postgresql://user:password@host:port/name`.
 

@@ -15,6 +15,7 @@ handler404 = "config.api_errors.page_not_found"
 handler500 = "config.api_errors.server_error"
 
 urlpatterns = [
+    path("accounts/", include("agents.accounts.urls")),
     path("", include("agents.web.urls")),
     path("", include("approvals.web.urls")),
     path("api/", include("config.api_urls")),

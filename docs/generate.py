@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code. Do not edit. -->\n"
 APPS = ("agents", "approvals", "audit", "config", "tools")
-READERS = {"pairs": "pairs a=b, comma between", "text": "text", "boolean": "true or false", "integer": "whole number", "words": "list, comma between",
-           "database": "PostgreSQL URL"}  # fmt: skip
+READERS = {"text": "text", "boolean": "true or false", "integer": "whole number", "words": "list, comma between",
+           "pairs": "pairs `a=b`, comma between", "database": "PostgreSQL URL"}  # fmt: skip
 
 # What each variable means. `settings_page` refuses to run where one is missing here, or is not in the code any more.
 MEANINGS: dict[str, dict[str, str]] = {
@@ -54,6 +54,19 @@ MEANINGS: dict[str, dict[str, str]] = {
         "ARCHIVE_AFTER_DAYS": "Days after its end until a job's log moves into the archive, by night; 0: never by "
         "itself.",
         "COUNTERSIGN_WORKSPACE_DIR": "A folder a job. The sandbox's user must be able to reach it.",
+    },
+    "Signing in": {
+        "STEP_UP": "Approving what is of high risk, or what a rule names, takes a second factor given in the last five "
+        "minutes. Off in the development stack.",
+        "OIDC_ISSUER": "The company's OpenID Connect provider, as it names itself: `https://login.example.com`. Empty: "
+        "none. See [Sign in](../howto/sign-in.md).",
+        "OIDC_CLIENT_ID": "What the provider calls this server.",
+        "OIDC_CLIENT_SECRET": "Its secret there.",
+        "OIDC_NAME": "What the button on the sign-in page says.",
+        "OIDC_SCOPES": "Scopes that are asked for.",
+        "OIDC_SIGN_UP": "Somebody whom the provider knows and this server does not becomes a user, without any rights.",
+        "OIDC_GROUPS_CLAIM": "The claim that lists a person's groups at the provider. Empty: groups are kept here alone.",
+        "OIDC_GROUPS": "Which of those are groups here: `their-name=our-name`.",
     },
     "The model": {
         "OPENAI_BASE_URL": "An OpenAI-compatible endpoint.",

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -12,12 +13,11 @@ from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from agents.web.signin import BackOfficeSignInForm
 from audit.actor import Actor, Target
 from audit.append import record
 from audit.kinds import Event
 
-admin.site.login_form = BackOfficeSignInForm
+admin.site.login = secure_admin_login(admin.site.login)  # one door for all, with its second factor
 admin.site.unregister(User)
 admin.site.unregister(Group)
 

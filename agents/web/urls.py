@@ -1,10 +1,8 @@
 """URLs of the pages."""
 
-from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
 from agents.web import control, items, triggers, views, workflows
-from agents.web.signin import SignInForm
 from agents.web.stream import stream
 
 app_name = "web"
@@ -12,14 +10,6 @@ app_name = "web"
 urlpatterns = [
     path("", views.dashboard, name="dashboard"),
     path("overview/", views.dashboard_part, name="overview"),
-    path(
-        "accounts/login/",
-        LoginView.as_view(
-            template_name="accounts/login.html", authentication_form=SignInForm, redirect_authenticated_user=True
-        ),
-        name="login",
-    ),
-    path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("jobs/", views.jobs, name="jobs"),
     path("jobs/new/", views.new_job, name="new-job"),
     path("jobs/<uuid:job_id>/", views.job, name="job"),

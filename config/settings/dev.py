@@ -13,6 +13,7 @@ SECRET_KEY = env.text("SECRET_KEY", "development-only-not-a-secret-0123456789abc
 ALLOW_LOCAL_REPOSITORIES = env.boolean("ALLOW_LOCAL_REPOSITORIES", True)
 ALLOW_LOCAL_WEBHOOKS = env.boolean("ALLOW_LOCAL_WEBHOOKS", True)
 DEVELOPMENT = True
+STEP_UP = env.boolean("STEP_UP", False)  # a newcomer approves within a minute; production asks for the second factor
 WORKER_DRAIN_S = env.integer("WORKER_DRAIN_S", 5)  # the stack's supervisor waits for eight seconds
 WHITENOISE_USE_FINDERS = True  # static files come from where they are written: no collectstatic
 WHITENOISE_AUTOREFRESH = True
