@@ -32,7 +32,6 @@ from approvals.models import ChannelIdentity
 from approvals.web.responses import private
 from approvals.web.second_factor import FRESH_S
 
-
 PRIVATE: Any = private("same-origin")
 
 
