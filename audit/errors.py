@@ -8,6 +8,8 @@
 ├── KeyMissing           a key file is missing
 ├── KeyUnsafe            a key file is malformed, or others may read it
 ├── InvalidNote          a signed note or checkpoint is malformed, or no trusted key signed it
+├── InvalidPolicy        a policy of witnesses is malformed
+├── NotDelivered         a place outside did not take a checkpoint
 ├── InvalidProof         an inclusion or consistency proof does not hold
 └── CannotVerify         the check could not run
 """
@@ -53,6 +55,20 @@ class KeyUnsafe(AuditError):
 
 class InvalidNote(AuditError):
     code = "invalid_note"
+
+
+class InvalidPolicy(AuditError):
+    code = "invalid_policy"
+
+
+class NotDelivered(AuditError):
+    """`forked`: the place says that it knows another log of this name, which only people can resolve."""
+
+    code = "not_delivered"
+
+    def __init__(self, message: str, *, forked: bool = False) -> None:
+        super().__init__(message)
+        self.forked = forked
 
 
 class InvalidProof(AuditError):

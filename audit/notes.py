@@ -47,6 +47,18 @@ def _base64(text: str, what: str) -> bytes:
     return data
 
 
+def decode_hash(text: str, what: str) -> bytes:
+    """32 bytes from their one spelling in base64.
+
+    Raises:
+        InvalidNote: names `what`.
+    """
+    decoded = _base64(text, what)
+    if len(decoded) != 32:
+        raise InvalidNote(f"{what} is not 32 bytes long.")
+    return decoded
+
+
 def _parse_key(text: str, what: str, kind: int) -> tuple[str, bytes, bytes]:
     """`NAME+HASH+BASE64(type ‖ key)` -> name, key hash, typed key (not yet compared)."""
     name, _, rest = text.partition("+")
@@ -71,6 +83,7 @@ class NoteVerifier:
         self.name = name
         self.key_hash = _key_hash(name, typed)
         self.vkey = f"{name}+{self.key_hash.hex()}+{base64.b64encode(typed).decode()}"
+        self.public_key = public_key
         self._public = Ed25519PublicKey.from_public_bytes(public_key)
 
     @classmethod
@@ -300,10 +313,7 @@ class CheckpointText:
             raise InvalidNote(f"{size[:40]!r} is no size of a log.")
         if any(not line for line in extensions):
             raise InvalidNote("An extension line is empty.")
-        decoded = _base64(root, "The root")
-        if len(decoded) != 32:
-            raise InvalidNote("The root is not 32 bytes long.")
-        return cls(origin, int(size), decoded, tuple(extensions))
+        return cls(origin, int(size), decode_hash(root, "The root"), tuple(extensions))
 
 
 def open_checkpoint(note: str | bytes, verifiers: Iterable[NoteVerifier]) -> CheckpointText:

@@ -1,8 +1,9 @@
 """Checkpoints outside the database: a file that only grows, for copying to where nobody here can change it.
 
 The folder holds `checkpoints.jsonl` (one line a checkpoint: when, size, note), `checkpoint` (the latest note, as tlog
-clients read it), `checkpoint.vkey` (the public key that notes are checked with) and `enrolment.keys` (the public keys,
-one in hex a line, that may endorse the keys of writing processes).
+clients read it), `checkpoint.vkey` (the public key that notes are checked with), `enrolment.keys` (the public keys,
+one in hex a line, that may endorse the keys of writing processes) and `tile/` (the log itself, `audit.tiles`). Where
+witnesses are asked, `checkpoint.cosigned` is the latest note that enough of them cosigned, and `cosigned.jsonl` has all.
 """
 
 import json
@@ -12,9 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from audit.errors import InvalidNote
+from audit.notes import CheckpointText, text_of
 from audit.signing import PUBLIC_FILE, write_durably
 
 LOG_FILE, LATEST_FILE, ENROLMENT_FILE = "checkpoints.jsonl", "checkpoint", "enrolment.keys"
+COSIGNED_LOG_FILE, COSIGNED_FILE = "cosigned.jsonl", "checkpoint.cosigned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,38 +35,59 @@ class Publisher:
     def __init__(self, folder: Path, vkey: str, enrolment_key: bytes) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        write_durably(folder / PUBLIC_FILE, vkey + "\n")
+        self.use(vkey)
         known = read_enrolment_keys(folder)
         if enrolment_key not in known:
             lines = [key.hex() for key in (*known, enrolment_key)]
             write_durably(folder / ENROLMENT_FILE, "\n".join(lines) + "\n")
+
+    def use(self, vkey: str) -> None:
+        """From now on notes are checked with this public key."""
+        write_durably(self.folder / PUBLIC_FILE, vkey + "\n")
+
+    def size(self) -> int:
+        """How many records the latest note speaks for; 0 before the first."""
+        try:
+            text = text_of((self.folder / LATEST_FILE).read_text(encoding="utf-8"))
+            return CheckpointText.parse(text).size
+        except (OSError, UnicodeDecodeError, InvalidNote):
+            return 0
 
     def publish(self, note: str, size: int, now: datetime) -> None:
         """Appends a checkpoint; it is on the disk when this returns. The same note again is not appended twice.
 
         One at a time: the signer's turn is held.
         """
-        self._mend()
-        if last_note(self.folder) == note:
-            return
-        line = json.dumps({"at": now.isoformat(), "size": size, "note": note}, ensure_ascii=False) + "\n"
-        descriptor = os.open(self.folder / LOG_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(descriptor, line.encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _append(self.folder / LOG_FILE, note, size, now)
         write_durably(self.folder / LATEST_FILE, note)
 
-    def _mend(self) -> None:
-        """Drops a half line that a crash left at the end: nobody was told of it."""
-        path = self.folder / LOG_FILE
-        if not path.exists():
-            return
-        with path.open("rb+") as file:
-            end = _last_line_end(file)
-            if end is not None:
-                file.truncate(end)
+    def publish_cosigned(self, note: str, size: int, now: datetime) -> None:
+        """The same for a note that enough witnesses cosigned."""
+        _append(self.folder / COSIGNED_LOG_FILE, note, size, now)
+        write_durably(self.folder / COSIGNED_FILE, note)
+
+
+def _append(path: Path, note: str, size: int, now: datetime) -> None:
+    _mend(path)
+    if _last_line(path) == note:
+        return
+    line = json.dumps({"at": now.isoformat(), "size": size, "note": note}, ensure_ascii=False) + "\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _mend(path: Path) -> None:
+    """Drops a half line that a crash left at the end: nobody was told of it."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = _last_line_end(file)
+        if end is not None:
+            file.truncate(end)
 
 
 def _last_line_end(file: object) -> int | None:
@@ -78,8 +103,12 @@ def _last_line_end(file: object) -> int | None:
 
 def last_note(folder: Path) -> str | None:
     """The note of the last line."""
+    return _last_line(folder / LOG_FILE)
+
+
+def _last_line(path: Path) -> str | None:
     try:
-        with (folder / LOG_FILE).open("rb") as file:
+        with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 65_536))
             lines = file.read().splitlines()
@@ -88,10 +117,10 @@ def last_note(folder: Path) -> str | None:
     return _note(lines[-1]) if lines else None
 
 
-def read_published(folder: Path) -> list[Published]:
+def read_published(folder: Path, name: str = LOG_FILE) -> list[Published]:
     """Every line of the file, oldest first; empty where there is none."""
     try:
-        lines = (folder / LOG_FILE).read_bytes().split(b"\n")
+        lines = (folder / name).read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     return [Published(number, _note(line)) for number, line in enumerate(lines[:-1], start=1)]

@@ -75,8 +75,8 @@ def stored_hashes(start: int, stop: int) -> Iterator[bytes]:
             yield bytes(value)
 
 
-def checked_hashes(start: int, stop: int) -> Iterator[bytes]:
-    """Leaf hashes computed from the records themselves.
+def checked_entries(start: int, stop: int) -> Iterator[tuple[bytes, bytes]]:
+    """Entries made from the records themselves, with their leaf hashes.
 
     Raises:
         SignerRefused: a leaf is missing, its record is, or the table has another hash for it.
@@ -91,7 +91,14 @@ def checked_hashes(start: int, stop: int) -> Iterator[bytes]:
         for index, identifier, stored, body, kid, signature, prev in rows:
             if body is None:
                 raise SignerRefused(f"The record {identifier} at {index} is gone.")
-            value = leaf_hash(entry(body, kid, signature, prev))
+            data = entry(body, kid, signature, prev)
+            value = leaf_hash(data)
             if value != bytes(stored):
                 raise SignerRefused(f"The record {identifier} at {index} was changed before it was signed.")
-            yield value
+            yield data, value
+
+
+def checked_hashes(start: int, stop: int) -> Iterator[bytes]:
+    """Leaf hashes computed from the records themselves; raises as `checked_entries`."""
+    for _, value in checked_entries(start, stop):
+        yield value

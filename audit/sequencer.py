@@ -9,15 +9,17 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from audit import sequence
+from audit import rotation, sequence
 from audit.actor import Actor, Target
 from audit.append import record
 from audit.enrolment import enrolment_public_key
-from audit.errors import InvalidNote, SignerRefused
+from audit.errors import InvalidNote, InvalidProof, KeyMissing, KeyUnsafe, SignerRefused
 from audit.kinds import Event
-from audit.notes import open_checkpoint
+from audit.notes import CheckpointText, text_of
+from audit.proofs import root_at
 from audit.publish import Publisher, last_note
-from audit.signing import Signer, load_or_create_key, read_memory
+from audit.signing import NEXT_FILE, Signer, load_or_create_key, read_memory
+from audit.tiles import TileWriter
 
 POLL_S = 0.2
 HEARTBEAT_S = 60.0
@@ -34,6 +36,7 @@ class Sequencer:
     def __init__(self, signer: Signer, publisher: Publisher) -> None:
         self.signer = signer
         self.publisher = publisher
+        self.tiles = TileWriter(publisher.folder)
         self._published = ("", -1)  # the note, and its size, that stand in the database and in the file
         self._beat_at = -HEARTBEAT_S
         self._complained_at = -COMPLAIN_EVERY_S
@@ -56,7 +59,7 @@ class Sequencer:
                 self.beat_when_due(time.monotonic())
                 self.round(datetime.now(UTC))
                 wait_s = POLL_S
-            except SignerRefused as error:
+            except (SignerRefused, KeyMissing, KeyUnsafe) as error:
                 self._complain(str(error))
                 wait_s = RETRY_MAX_S
             except DatabaseError as error:
@@ -95,12 +98,28 @@ class Sequencer:
             return 0
         with self.signer.turn():
             size, _ = sequence.state()
-            note = self.signer.sign(size, stored=sequence.stored_hashes, checked=sequence.checked_hashes)
+            note = self._signed(size)
             if (note, size) != self._published:
                 self._store(note, size)
                 self.publisher.publish(note, size, now)
                 self._published = (note, size)
         return size
+
+    def _signed(self, size: int) -> str:
+        """Writes the log's files, and signs what they say."""
+        self.signer.check(size, sequence.stored_hashes)
+        files = self.tiles.extend(self.publisher.size(), size, sequence.checked_entries)
+        try:
+            note = self.signer.sign(size, stored=sequence.stored_hashes, checked=files.leaf_hashes)
+            written = root_at(size, files.node)
+        except InvalidProof as error:
+            raise SignerRefused(f"The published files in {self.publisher.folder} are damaged: {error}") from None
+        if written != CheckpointText.parse(text_of(note)).root:
+            raise SignerRefused(
+                f"The files in {self.publisher.folder} are not the log that was signed: put back a copy of its folder "
+                "`tile`, or move it away, so that it is made anew."
+            )
+        return note
 
     def open_log(self) -> None:
         """Declares the checkpoint key and the enrolment key in the log, once.
@@ -109,16 +128,20 @@ class Sequencer:
             SignerRefused: the log was signed by a key that this signer does not hold, or does not continue what was
                 signed.
         """
+        if (self.signer.folder / NEXT_FILE).exists():
+            with self.signer.turn():
+                rotation.finish(self.signer.folder, self.publisher)
+        with self.signer.turn():
+            vkey = self.signer.key.verifier.vkey
         if read_memory(self.signer.folder) is None:
             self._recall()
-        vkey = self.signer.key.verifier.vkey
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
                 "SELECT body::jsonb #>> '{context,vkey}' FROM audit_event WHERE event = %s ORDER BY id",
                 (Event.LOG_OPENED,),
             )
             known = [row[0] for row in cursor.fetchall()]
-            if vkey in known:
+            if vkey in known or not set(known).isdisjoint(rotation.ring(self.signer.key.verifier).keys):
                 return
             if known:
                 raise SignerRefused(
@@ -152,19 +175,21 @@ class Sequencer:
             cursor.execute("SELECT note FROM audit_checkpoint ORDER BY size DESC, id DESC LIMIT 1")
             stored = cursor.fetchone()
         size, _ = sequence.state()
+        known = rotation.ring(self.signer.key.verifier)
         for note in (stored and stored[0], last_note(self.publisher.folder)):
             if note:
                 try:
-                    checkpoint = open_checkpoint(note, [self.signer.key.verifier])
+                    judged = known.judge(note)
                 except InvalidNote as error:
                     raise SignerRefused(
                         f"This log was signed by another key than the one in {self.signer.folder} ({error}) "
                         "Put the right key there, or start a new database."
                     ) from None
-                self.signer.recall(checkpoint, size, sequence.stored_hashes)
+                if not judged.void:
+                    self.signer.recall(judged.checkpoint, size, sequence.stored_hashes)
 
     def _store(self, note: str, size: int) -> None:
-        checkpoint = open_checkpoint(note, [self.signer.key.verifier])
+        checkpoint = CheckpointText.parse(text_of(note))
         with connection.cursor() as cursor:
             cursor.execute("SELECT note FROM audit_checkpoint ORDER BY id DESC LIMIT 1")
             latest = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""The checkpoint key, and the signer that remembers what it signed.
+"""The checkpoint key (and a witness's), and the signer that remembers what it signed.
 
 The signer is the log's first witness. It keeps a state file of its own, outside the database: the size and the right
 edge of the tree that it last signed. It extends that tree by new leaves and nothing else, so it never signs a log that
@@ -13,14 +13,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from django.conf import settings
 
 from audit.errors import InvalidNote, KeyMissing, KeyUnsafe, SignerRefused
 from audit.merkle import Edge
-from audit.notes import CheckpointText, NoteSigner, NoteVerifier
+from audit.notes import CheckpointText, CosignatureSigner, NoteSigner, NoteVerifier
 
 KEY_FILE, PUBLIC_FILE, STATE_FILE, LOCK_FILE = "checkpoint.key", "checkpoint.vkey", "signer.json", "signer.lock"
+NEXT_FILE = "checkpoint.key.next"  # made by a rotation, in use as soon as the log says so
+WITNESS_FILE = "witness.key"
+
+AnySigner = TypeVar("AnySigner", bound=NoteSigner)
 
 Hashes = Callable[[int, int], Iterator[bytes]]
 """(start, stop) -> leaf hashes of that range."""
@@ -33,23 +38,33 @@ def load_key(folder: Path) -> NoteSigner:
         KeyMissing
         KeyUnsafe: malformed, or other users may read it.
     """
-    path = folder / KEY_FILE
+    return read_key(folder / KEY_FILE, NoteSigner, "`manage.py audit_keygen` makes one for a new log.")
+
+
+def load_witness_key(folder: Path) -> CosignatureSigner:
+    """A witness's key; raises as `load_key`."""
+    return read_key(folder / WITNESS_FILE, CosignatureSigner, "`manage.py audit_keygen --witness NAME` makes one.")
+
+
+def read_key(path: Path, kind: type[AnySigner], advice: str) -> AnySigner:
+    """The key in a file that only its owner may read; raises as `load_key`."""
     try:
         with path.open(encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
             text = file.read().strip()
     except FileNotFoundError:
-        raise KeyMissing(
-            f"There is no checkpoint key in {folder}; `manage.py audit_keygen` makes one for a new log."
-        ) from None
+        what = "witness" if kind is CosignatureSigner else "checkpoint"
+        raise KeyMissing(f"There is no {what} key in {path.parent}; {advice}") from None
     except OSError as error:
-        raise KeyMissing(f"The checkpoint key {path} cannot be read: {error.strerror}.") from None
-    if mode & 0o077:
+        raise KeyMissing(f"The key {path} cannot be read: {error.strerror}.") from None
+    if status.st_mode & 0o077:
         raise KeyUnsafe(f"Other users may read {path}; set its mode to 0600.")
+    if status.st_uid not in {os.geteuid(), 0}:
+        raise KeyUnsafe(f"{path} belongs to another user; the process that signs must own it.")
     try:
-        return NoteSigner.from_skey(text)
+        return kind.from_skey(text)
     except InvalidNote as error:
-        raise KeyUnsafe(f"{path} holds no checkpoint key: {error}") from None
+        raise KeyUnsafe(f"{path} holds no key for this: {error}") from None
 
 
 def create_key(folder: Path, origin: str) -> NoteSigner:
@@ -58,21 +73,32 @@ def create_key(folder: Path, origin: str) -> NoteSigner:
     Raises:
         KeyUnsafe: there is a key already.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    signer = NoteSigner(origin, secrets.token_bytes(32))
-    partial = folder / f".{KEY_FILE}.{secrets.token_hex(4)}"
+    signer = make_key(folder / KEY_FILE, NoteSigner, origin)
+    write_durably(folder / PUBLIC_FILE, signer.verifier.vkey + "\n")
+    return signer
+
+
+def make_key(path: Path, kind: type[AnySigner], name: str) -> AnySigner:
+    """Makes a key in a new file of mode 0600.
+
+    Raises:
+        KeyUnsafe: there is a key already.
+        InvalidNote: nothing can have this name.
+    """
+    signer = kind(name, secrets.token_bytes(32))
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(signer.skey + "\n")
         file.flush()
         os.fsync(file.fileno())
     try:
-        os.link(partial, folder / KEY_FILE)  # refuses to overwrite, and nobody sees half a key
+        os.link(partial, path)  # refuses to overwrite, and nobody sees half a key
     except FileExistsError:
-        raise KeyUnsafe(f"There is a key in {folder} already; it is never overwritten.") from None
+        raise KeyUnsafe(f"There is a key in {path.parent} already; it is never overwritten.") from None
     finally:
         partial.unlink()
-    write_durably(folder / PUBLIC_FILE, signer.verifier.vkey + "\n")
     return signer
 
 
@@ -148,9 +174,17 @@ class Signer:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Holds the lock that serialises signing and publishing."""
+        """Holds the lock that serialises signing, publishing and changes of the key, and looks which key it is now.
+
+        Raises:
+            KeyMissing, KeyUnsafe
+        """
         with (self.folder / LOCK_FILE).open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            vkey = self.key.verifier.vkey
+            self.key = load_key(self.folder)
+            if self.key.verifier.vkey != vkey:
+                self._compared = False
             yield
 
     def check(self, size: int, stored: Hashes) -> Memory | None:

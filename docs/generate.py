@@ -83,7 +83,21 @@ MEANINGS: dict[str, dict[str, str]] = {
         "EMAIL_USE_TLS": "STARTTLS. On by itself for port 587.",
         "EMAIL_USE_SSL": "TLS from the first byte. On by itself for port 465.",
         "EMAIL_FROM": "Sender of mails.",
-        "SLACK_WEBHOOK_URL": "An incoming webhook: each request is posted there.",
+        "SLACK_WEBHOOK_URL": "An incoming webhook: each request is posted there. Not needed where the app's bot posts.",
+        "SLACK_BOT_TOKEN": "The Slack app's bot token (`xoxb-…`): messages with buttons, changed in place.",
+        "SLACK_SIGNING_SECRET": "The app's signing secret, which proves that a press came from Slack.",
+        "SLACK_CHANNEL": "The id of the conversation that the app posts to.",
+        "SLACK_API_URL": "Slack's Web API, or a server that speaks it.",
+        "APPROVAL_CHANNELS": "The ways to reach people about approvals, as dotted paths of classes.",
+        "APPROVAL_WEBHOOK_URL": "A service of your own that is told of requests and outcomes.",
+        "APPROVAL_WEBHOOK_SECRET": "What those messages are signed with (`whsec_…`, Standard Webhooks).",
+    },
+    "Policies": {
+        "POLICY_SECOND_PERSON": "Publishing takes two people: one proposes a draft, another publishes exactly that. On in "
+        "production, off in development.",
+        "POLICY_BACKTEST_DAYS": "A draft must be tried on the decisions of so many days before it is published; 0: not "
+        "asked for.",
+        "POLICY_SHADOW_DAYS": "After so many days a draft's shadow ends by itself.",
     },
     "Repositories and sandbox": {
         "ALLOW_LOCAL_REPOSITORIES": "Also repositories by path or `file://`. On in development, off in production.",
@@ -122,6 +136,15 @@ MEANINGS: dict[str, dict[str, str]] = {
         "AUDIT_KEY_DIR": "The checkpoint key and the signer's memory. For the sequencer's user alone.",
         "AUDIT_PUBLISH_DIR": "Where checkpoints are published, for copying elsewhere.",
         "AUDIT_ORIGIN": "The log's name in its checkpoints, chosen once.",
+        "AUDIT_PUBLISH_TO": "Places outside that checkpoints are sent to: `git:…`, `s3+https://…`, `mailto:…`, `https://…`, "
+        "`file:///…` (`docs/howto/audit-publishing.md`).",
+        "AUDIT_PUBLISH_EVERY_S": "Seconds between two checkpoints for one such place; for mail a day.",
+        "AUDIT_S3_ACCESS_KEY": "The access key of the bucket in AUDIT_PUBLISH_TO.",
+        "AUDIT_S3_SECRET_KEY": "Its secret.",
+        "AUDIT_WITNESS_POLICY": "Path of a C2SP tlog-policy file: the witnesses that are asked to cosign checkpoints, and "
+        "how many must have (`docs/howto/audit-witnesses.md`).",
+        "AUDIT_WITNESS_EVERY_S": "Seconds between two rounds of asking them.",
+        "AUDIT_WITNESS_DIR": "For `manage.py audit_witness`: the key and the state of a witness.",
     },
     "Flower": {
         "FLOWER_URL": "Where Flower listens (`http://127.0.0.1:5555`); shown to staff under `/flower/`.",

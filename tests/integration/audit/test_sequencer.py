@@ -282,6 +282,7 @@ def test_the_published_folder_has_what_a_stranger_needs(log: Log):
         "checkpoint.vkey",
         "checkpoints.jsonl",
         "enrolment.keys",
+        "tile",
     }
 
 
