@@ -3,9 +3,9 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from approvals import hooks
+from approvals import hooks, notify
 from approvals.errors import AlreadyDecided, NotFound
-from approvals.models import ApprovalRequest, Notification
+from approvals.models import ApprovalRequest
 from audit.actor import Actor, Target
 from audit.append import record
 from audit.kinds import Event
@@ -64,9 +64,7 @@ def close(
     request.state, request.decided_at = state, now
     request.execution_expires_at = until or request.execution_expires_at
     request.answer = answer or request.answer
-    Notification.objects.filter(request=request, state=Notification.State.QUEUED).update(
-        state=Notification.State.DROPPED
-    )
+    notify.closed(request, now=now)
     record(
         Event.APPROVAL_CLOSED,
         actor=actor,

@@ -1,19 +1,6 @@
-"""Ways to reach people. A channel is a function `send(request, recipient, url)` that raises ChannelError."""
+"""Ways to reach people. A channel is one class, named in `settings.APPROVAL_CHANNELS` by its dotted path."""
 
-from collections.abc import Callable
+from approvals.channels.base import Channel, Message
+from approvals.channels.registry import active, every, named
 
-from django.contrib.auth.models import User
-
-from approvals.channels import email, slack
-from approvals.models import ApprovalRequest
-
-_CHANNELS: dict[str, Callable[[ApprovalRequest, User | None, str], None]] = {"email": email.send, "slack": slack.send}
-
-
-def send(channel: str, request: ApprovalRequest, recipient: User | None, url: str) -> None:
-    """Sends one message about `request`; `url` is its link.
-
-    Raises:
-        ChannelError: it was not taken.
-    """
-    _CHANNELS[channel](request, recipient, url)
+__all__ = ["Channel", "Message", "active", "every", "named"]
