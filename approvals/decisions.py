@@ -12,6 +12,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 from django.utils import timezone
 
+from approvals import notify
 from approvals.closing import State, close, locked, target
 from approvals.eligibility import own_refusal, person_for, refusal
 from approvals.errors import (
@@ -35,6 +36,7 @@ from tools.spec import Risk
 
 Verdict = Vote.Verdict
 REASON_MAX = 4000
+CLOCKS_DIFFER_S = 5
 # Tries that are themselves facts, and stand in the log.
 RECORDED = (NotEligible, AlreadyDecided, AlreadyVoted, RequestExpired, SecondFactorNeeded, PolicyChanged)
 
@@ -154,6 +156,7 @@ def vote(
         return close(request, State.APPROVED, actor=actor, now=now, answer=reason)
     if standing(request).complete:
         return close(request, State.APPROVED, actor=actor, now=now)
+    notify.voted(request, now=now)
     return request
 
 
@@ -170,12 +173,15 @@ def check_policy(request: ApprovalRequest) -> None:
 
 
 def check_second_factor(request: ApprovalRequest, given_at: datetime | None, now: datetime) -> None:
-    """Raises SecondFactorNeeded where approving takes one and none was given within STEP_UP_FRESH_S, or only later."""
-    if not needs_second_factor(request):
-        return
-    fresh = timedelta(seconds=settings.STEP_UP_FRESH_S)
-    if given_at is None or not now - fresh <= given_at <= now + timedelta(seconds=5):
+    """Raises SecondFactorNeeded where approving takes one, and none was given within STEP_UP_FRESH_S."""
+    if needs_second_factor(request) and not fresh(given_at, now):
         raise SecondFactorNeeded("Approving this takes a second factor, given just now: use the page of the request.")
+
+
+def fresh(given_at: datetime | None, now: datetime) -> bool:
+    """Was a second factor given within STEP_UP_FRESH_S? One of the future is none, but for what clocks may differ."""
+    longest = timedelta(seconds=settings.STEP_UP_FRESH_S)
+    return given_at is not None and now - longest <= given_at <= now + timedelta(seconds=CLOCKS_DIFFER_S)
 
 
 def checked_words(given: str) -> str:

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 
-from approvals import closing
+from approvals import closing, notify
 from approvals.closing import State, target
 from approvals.decisions import record_refusal
 from approvals.errors import AlreadyDecided, NothingToTakeBack, TooLate
@@ -63,7 +63,10 @@ def _take_back(request_id: UUID | str, by: User, channel: str, now: datetime) ->
         outcome="reopened" if was == State.APPROVED else "withdrawn",
         context={"channel": channel, "digest": request.digest, "vote": str(own.pk)},
     )
-    return closing.reopen(request, now=now) if was == State.APPROVED else request
+    if was == State.APPROVED:
+        closing.reopen(request, now=now)
+    notify.voted(request, now=now)
+    return request
 
 
 def _own(request: ApprovalRequest, user: User) -> QuerySet[Vote]:
