@@ -26,7 +26,7 @@ PAYLOAD_MAX_BYTES = 4_194_304
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _SLOT = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
-_INSERT = "INSERT INTO audit_event (body, signature, kid) VALUES (%s, %s, %s)"
+_INSERT = "INSERT INTO audit_event (id, body, signature, kid) VALUES (%s, %s, %s, %s)"
 _INSERT_PAYLOAD = "INSERT INTO audit_payload (event_id, slot, salt, value) VALUES (%s, %s, %s, %s)"
 
 
@@ -75,7 +75,7 @@ def record(
         _enrol(connection, key)
     sealed = seal(event, actor=actor, target=target, outcome=outcome, context=context, payload=payload, key=key)
     with connection.cursor() as cursor:
-        _insert(cursor, sealed.body, sealed.signature, sealed.kid)
+        _insert(cursor, sealed.id, sealed.body, sealed.signature, sealed.kid)
         if sealed.payloads:
             rows = [(sealed.id, slot, salt, value) for slot, salt, value in sealed.payloads]
             cursor.executemany(_INSERT_PAYLOAD, rows)
@@ -148,14 +148,14 @@ def _enrol(connection: BaseDatabaseWrapper, key: ProcessKey) -> None:
     other's commit.
     """
     actor = Actor(type=ActorType.SYSTEM, id=f"process:{key.kid}")
-    _, body = _body(Event.KEY_ADD, actor, Target(type="key", id=key.kid), "ok", key.facts(), [])
+    identifier, body = _body(Event.KEY_ADD, actor, Target(type="key", id=key.kid), "ok", key.facts(), [])
     with connection.cursor() as cursor:
-        _insert(cursor, body.decode(), key.sign(row_message(body)), key.kid)
+        _insert(cursor, identifier, body.decode(), key.sign(row_message(body)), key.kid)
     connection.on_commit(_Enrolment(connection, key))
 
 
-def _insert(cursor: CursorWrapper, body: str, signature: bytes, kid: str) -> None:
-    cursor.execute(_INSERT, (body, signature, kid))
+def _insert(cursor: CursorWrapper, identifier: UUID, body: str, signature: bytes, kid: str) -> None:
+    cursor.execute(_INSERT, (identifier, body, signature, kid))
     if cursor.rowcount != 1:
         raise NotWritten("The database took the record without keeping it.")
 

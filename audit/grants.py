@@ -1,13 +1,15 @@
 """What the application's role may do in the database: its work everywhere, and in the log nothing but append and read."""
 
+from collections.abc import Iterable
+
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
-from audit.schema import CALLABLE, TABLES
+from audit.schema import CALLABLE, PARTED, TABLES
 
-# What a writer may name in an INSERT; the rest is generated, set by triggers, or done by functions.
+# What a writer may name in an INSERT; the rest is set by triggers or done by functions.
 INSERTABLE = {
-    "audit_event": ("body", "signature", "kid"),
+    "audit_event": ("id", "body", "signature", "kid"),
     "audit_payload": ("event_id", "slot", "salt", "value"),
     "audit_checkpoint": ("size", "root", "note"),
 }
@@ -41,12 +43,18 @@ def apply(connection: BaseDatabaseWrapper, app_role: str) -> None:
                 f"{app_role} owns the audit tables or is a superuser, so grants cannot bind it; "
                 "let another role migrate."
             )
+        cursor.execute(
+            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+            "WHERE i.inhparent = ANY(%s::text[]::regclass[])",
+            (list(PARTED),),
+        )
+        parts = [name for (name,) in cursor.fetchall()]
         names = {"schema": sql.Identifier(schema), "role": sql.Identifier(app_role), "me": sql.Identifier(current)}
-        for statement in _statements(names):
+        for statement in _statements(names, parts):
             cursor.execute(statement)
 
 
-def _statements(names: dict[str, sql.Identifier]) -> list[sql.Composed]:
+def _statements(names: dict[str, sql.Identifier], parts: Iterable[str]) -> list[sql.Composed]:
     everywhere = [
         "GRANT USAGE ON SCHEMA {schema} TO {role}",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}",
@@ -57,6 +65,9 @@ def _statements(names: dict[str, sql.Identifier]) -> list[sql.Composed]:
         "REVOKE INSERT, UPDATE, DELETE ON {schema}.django_migrations FROM {role}",
     ]
     statements = [sql.SQL(text).format(**names) for text in everywhere]
+    for part in parts:  # read and written by way of the whole table alone
+        place = sql.SQL("{}.{}").format(names["schema"], sql.Identifier(part))
+        statements.append(sql.SQL("REVOKE ALL ON {} FROM {role}").format(place, **names))
     for table in TABLES:
         place = sql.SQL("{}.{}").format(names["schema"], sql.Identifier(table))
         statements.append(sql.SQL("REVOKE ALL ON {} FROM {role}").format(place, **names))

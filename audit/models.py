@@ -9,7 +9,8 @@ from django.db import models
 
 
 class Record(models.Model):
-    """One event. `body` (RFC 8785 JSON) and `signature` are what counts: the other columns are generated from the body.
+    """One event. `body` (RFC 8785 JSON) and `signature` are what counts: a trigger fills the other columns from the
+    body.
 
     `prev` is the record written before it on the same database connection, set by a trigger.
     """

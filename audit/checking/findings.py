@@ -44,7 +44,7 @@ class Report:
 
     size: records in the log; checked: records read in full; pending: committed records that wait for their place;
     checkpoints, published: signed checkpoints compared, in the database and in the published file; checkpoint_size,
-    checkpoint_at, root (base64): the latest valid one.
+    checkpoint_at, root (base64): the latest valid one; notes: what a reader should know and is no finding.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -59,6 +59,7 @@ class Report:
     checkpoint_at: datetime | None = None
     root: str | None = None
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
     FINDINGS_MAX: ClassVar[int] = 500
 
@@ -94,4 +95,5 @@ class Report:
             "found": self.found,
             "findings": [finding.as_json() for finding in self.findings],
             "seconds": round(self.seconds, 3),
+            "notes": self.notes,
         }

@@ -236,7 +236,7 @@ class RecordCheck:
 
 
 def projected(facts: dict[str, Any]) -> dict[str, Any]:
-    """What the generated columns must hold (see `audit.schema.PROJECTED`).
+    """What the projected columns must hold (see `audit.schema.PROJECTED`).
 
     Raises:
         ValueError, KeyError, TypeError: the body lacks a part.

@@ -72,7 +72,11 @@ def fill(owner_url: str, *, job: str, first: int, last: int) -> None:
         copy("agents_feedentry", {"id": "", "job_id": _id(0), "step_id": step_of}, "job_id = %s", [job])
         copy(
             "audit_event",
-            {"body": f"replace(replace(t.body, t.id::text, {_id(900)}::text), t.target_id, {_id(0)}::text)"},
+            {
+                "id": _id(900),
+                "body": f"replace(replace(t.body, t.id::text, {_id(900)}::text), t.target_id, {_id(0)}::text)",
+                "target_id": f"{_id(0)}::text",
+            },
             "target_id = %s AND event = 'job.finished'",
             [job],
         )

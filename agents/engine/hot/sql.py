@@ -119,9 +119,9 @@ told AS (
     FROM given g, jsonb_to_recordset(g.d->'told') AS x(job uuid, seq int, step uuid, kind text, data jsonb)
   RETURNING 1),
 recorded AS (
-  INSERT INTO audit_event (body, signature, kid)
-  SELECT x.body, decode(x.signature, 'hex'), x.kid
-    FROM given g, jsonb_to_recordset(g.d->'recorded') AS x(body text, signature text, kid text)
+  INSERT INTO audit_event (id, body, signature, kid)
+  SELECT x.id, x.body, decode(x.signature, 'hex'), x.kid
+    FROM given g, jsonb_to_recordset(g.d->'recorded') AS x(id uuid, body text, signature text, kid text)
   RETURNING 1),
 kept AS (
   INSERT INTO audit_payload (event_id, slot, salt, value)

@@ -67,7 +67,7 @@ class Writes:
         sealed = seal(
             event, actor=actor, target=target, outcome=outcome, context=context, payload=payload, key=self._key
         )
-        self.add("recorded", body=sealed.body, signature=sealed.signature.hex(), kid=sealed.kid)
+        self.add("recorded", id=str(sealed.id), body=sealed.body, signature=sealed.signature.hex(), kid=sealed.kid)
         for slot, salt, value in sealed.payloads:
             self.add("kept", event=str(sealed.id), slot=slot, salt=salt.hex(), value=value)
 

@@ -13,21 +13,33 @@ from audit.actor import Actor, Target
 from audit.append import record
 from audit.checking.findings import Report
 from audit.kinds import Event
+from audit.plpgsql import FUNCTIONS
 from audit.sequencer import Sequencer
 from audit.verify import verify
 
 
 def empty_log() -> None:
     """Unmakes the log and makes it anew, as a superuser may; a tampered trigger or column is gone with it."""
-    connection.close()  # and with it the chain of its session
+    unmake_log()
     with transaction.atomic(), connection.cursor() as cursor:
-        for table in schema.TABLES:
-            cursor.execute(f"DROP TABLE IF EXISTS {table} CASCADE")
         cursor.execute("SELECT quote_ident(current_schema())")
         (name,) = cursor.fetchone()
         schema.install(cursor.execute, schema=name, superuser=True)
     connection.close()
     enrolment.forget_process_key()
+
+
+def unmake_log() -> None:
+    connection.close()  # and with it the chain of its session
+    with transaction.atomic(), connection.cursor() as cursor:
+        for name in schema.EVENT_TRIGGERS:
+            cursor.execute(f"DROP EVENT TRIGGER IF EXISTS {name}")
+        cursor.execute("SELECT relname FROM pg_class WHERE relname ~ '^audit_(event|payload)_' AND relkind = 'r'")
+        detached = [name for (name,) in cursor.fetchall()]
+        for table in (*schema.TABLES, *detached):
+            cursor.execute(f"DROP TABLE IF EXISTS {table} CASCADE")
+        for name, function in FUNCTIONS.items():
+            cursor.execute(f"DROP FUNCTION IF EXISTS {name}{function.arguments}")
 
 
 class Log:
@@ -71,6 +83,15 @@ def query(text: str, *values: object) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
+def parts_of(table: str) -> list[str]:
+    return [
+        name
+        for (name,) in query(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = to_regclass(%s)", table
+        )
+    ]
+
+
 @pytest.fixture
 def places(settings: Any, tmp_path: Path) -> Path:
     settings.AUDIT_KEY_DIR = tmp_path / "keys"
@@ -92,12 +113,13 @@ def tamper(log: Log) -> Callable[..., None]:
 
     def run(*statements: str | tuple[str, list[object]]) -> None:
         with transaction.atomic(), connection.cursor() as cursor:
-            for table in schema.TABLES:
+            for table in (*schema.TABLES, *(part for whole in schema.PARTED for part in parts_of(whole))):
                 cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
             for statement in statements:
                 text, values = (statement, None) if isinstance(statement, str) else statement
                 cursor.execute(text, values)
             for trigger in schema.TRIGGERS:
-                cursor.execute(f"ALTER TABLE {trigger.table} ENABLE ALWAYS TRIGGER {trigger.name}")
+                for table in (trigger.table, *parts_of(trigger.table)):
+                    cursor.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger.name}")
 
     return run

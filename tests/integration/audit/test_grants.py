@@ -1,6 +1,7 @@
 """The application's role: it appends and reads; whoever migrates decides who owns the log."""
 
 from collections.abc import Iterator
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -84,6 +85,13 @@ def test_the_application_may_not_change_the_log(log: Log, as_app, table, stateme
         "INSERT INTO audit_pending (event_id) VALUES (gen_random_uuid())",
         "INSERT INTO audit_head VALUES (1, 9)",
         "INSERT INTO audit_event (body, signature, kid, prev) VALUES ('{}', 'x', 'y', gen_random_uuid())",
+        "INSERT INTO audit_event (id, body, signature, kid, event) VALUES (gen_random_uuid(), '{}', 'x', 'y', 'z')",
+        "INSERT INTO audit_event_first (id, body, signature, kid) VALUES (gen_random_uuid(), '{}', 'x', 'y')",
+        "SELECT count(*) FROM audit_event_rest",
+        "INSERT INTO audit_hold VALUES (gen_random_uuid(), now(), 'infinity')",
+        "UPDATE audit_hold SET released = record",
+        "SELECT audit_archive('first', gen_random_uuid())",
+        "SELECT audit_add_partition('2030_01', NULL, NULL)",
         "INSERT INTO audit_checkpoint (size, root, note, created_at) VALUES (1, sha256('x'), '', now())",
         "SET session_replication_role = replica",
         f"SET ROLE {OWNER}",
@@ -116,16 +124,16 @@ def test_an_ordinary_role_can_migrate_and_write(log: Log, app_role):
     with psycopg.connect(**parameters, options="-c search_path=ordinary", autocommit=True) as ordinary:
         schema.install(ordinary.execute, schema="ordinary", superuser=False)
         body = signed_row()
-        ordinary.execute("INSERT INTO audit_event (body, signature, kid) VALUES (%s, %s, %s)", body)
+        ordinary.execute("INSERT INTO audit_event (id, body, signature, kid) VALUES (%s, %s, %s, %s)", body)
         assert ordinary.execute("SELECT audit_sequence(0, 10)").fetchone() == (1,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
             ordinary.execute("DELETE FROM audit_event")
     query("DROP SCHEMA ordinary CASCADE")
 
 
-def signed_row() -> tuple[str, bytes, str]:
+def signed_row() -> tuple[UUID, str, bytes, str]:
     """A record as the real log wrote it."""
     with transaction.atomic():
         identifier = write_one()
     ((body, signature, kid),) = query("SELECT body, signature, kid FROM audit_event WHERE id = %s", identifier)
-    return body, bytes(signature), kid
+    return identifier, body, bytes(signature), kid
