@@ -54,6 +54,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "ARCHIVE_AFTER_DAYS": "Days after its end until a job's log moves into the archive, by night; 0: never by "
         "itself.",
         "COUNTERSIGN_WORKSPACE_DIR": "A folder a job. The sandbox's user must be able to reach it.",
+        "WORKSPACE_SNAPSHOTS": "How many snapshots of a workspace are kept, for forks; 0: none.",
+        "WORKSPACE_SNAPSHOT_MB": "MiB that the snapshots of one workspace may take together.",
     },
     "Signing in": {
         "STEP_UP": "Approving what is of high risk, or what a rule names, takes a second factor given in the last five "

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,8 @@ from tools import batch, permits, redact, registry
 from tools.box import SandboxBox
 from tools.errors import PermitMismatch, ToolRefused
 from tools.sandbox.output import clean
-from tools.spec import Call, OutputSink, Result, Tool
+from tools.snapshots import Keeper, keep_found
+from tools.spec import Call, Effect, OutputSink, Result, Tool
 from tools.workspaces import workspace_for
 
 _SUMMARY_MAX = 300
@@ -31,6 +33,7 @@ def run(
     cancelled: Callable[[], bool],
     deadline_s: float | None = None,
     subject: str = "",
+    keeper: Keeper | None = None,
     now: datetime,
 ) -> Result:
     """Spends the permit, or takes the proof that it was spent for this call, and does the call.
@@ -38,7 +41,8 @@ def run(
     Arguments are validated again, and what an approver saw of the world is compared with the world, before the permit
     is spent; nothing happens before that. `on_output(stream, text)` gets the live log, a few times a second at most;
     `cancelled()` is asked several times a second and ends the command's whole tree within two seconds; deadline_s:
-    seconds from now for everything together; subject: what the permit must have been given to.
+    seconds from now for everything together; subject: what the permit must have been given to; keeper: is told of the
+    workspace before a tool that may write touches it, and closed by the caller.
 
     Raises:
         UnknownTool, InvalidArguments, ToolRefused: as of `tools.registry.validate`; the permit is unspent.
@@ -57,8 +61,10 @@ def run(
         subject = permit.use(call.digest())
     else:
         subject = permits.spend(permit, digest=call.digest(), by=worker, now=now, subject=subject).subject
+    workspace = workspace_for(call.workspace_id)
+    writes = tool.effect is not Effect.READ
     box = SandboxBox(
-        workspace_for(call.workspace_id),
+        partial(keeper.open, workspace) if keeper is not None and writes else workspace,
         limits=tool.limits,
         call_id=subject,
         on_output=on_output,
@@ -103,7 +109,10 @@ def probe(call: Call, *, subject: str = "") -> Result | None:
     tool = _tool(call)
     box = _looking_box(tool, call, subject)
     found = tool.probe(call.arguments, call.target_state, box)
-    return None if found is None else _storable(found, box)
+    if found is None:
+        return None
+    keep_found(box.workspace, subject)
+    return _storable(found, box)
 
 
 def _tool(call: Call) -> Tool:

@@ -1,7 +1,8 @@
 """A job's folder: made with the right owner, found again, removed.
 
 `<base>/<job id>/` holds `tree`, `repo.git` and `scratch`. Where the server is root, the folder itself stays root's
-(0711, so that a command can walk through and change nothing) and the three below belong to the sandbox's user.
+(0711, so that a command can walk through and change nothing) and these three belong to the sandbox's user; the server's
+own files beside them do not, nor do the `snapshots` (see `tools.snapshots`).
 """
 
 import os
@@ -20,6 +21,7 @@ from tools.sandbox.identity import identity_for, reachable
 from tools.spec import Workspace
 
 _PARTS = ("tree", "repo.git", "scratch")
+SNAPSHOTS = "snapshots"
 COPY_TIMEOUT_S = 600
 
 
@@ -45,7 +47,7 @@ def workspace_for(workspace_id: str) -> Workspace:
         ToolRefused: `workspace_id` is not a UUID in its usual form.
         SandboxUnavailable: the sandbox's user could not reach it.
     """
-    workspace = _workspace(workspace_id)
+    workspace = place_of(workspace_id)
     root_mode = 0o711 if os.geteuid() == 0 else 0o700
     for folder in (*_missing(workspace.root.parent), workspace.root):
         _make(folder, root_mode)
@@ -63,7 +65,7 @@ def remove(workspace_id: str) -> None:
     Raises:
         ToolRefused: `workspace_id` is not a UUID in its usual form.
     """
-    root = _workspace(workspace_id).root
+    root = place_of(workspace_id).root
     if root.exists():
         shutil.rmtree(root, onerror=_open_up)
 
@@ -84,13 +86,26 @@ def there() -> list[UUID]:
     return found
 
 
-def _workspace(workspace_id: str) -> Workspace:
+def place_of(workspace_id: str) -> Workspace:
+    """Where the job's workspace is, or would be.
+
+    Raises:
+        ToolRefused: `workspace_id` is not a UUID in its usual form.
+    """
     try:
         if str(UUID(workspace_id)) != workspace_id:
             raise ValueError
     except (ValueError, AttributeError, TypeError):
         raise ToolRefused("A workspace is named by a UUID.", workspace=str(workspace_id)[:64]) from None
     return Workspace(id=workspace_id, root=base() / workspace_id)
+
+
+def refuse_if_there(workspace_id: str) -> Workspace:
+    """Raises ToolRefused: there is such a workspace, or `workspace_id` is not a UUID in its usual form."""
+    place = place_of(workspace_id)
+    if place.root.exists():
+        raise ToolRefused("There is such a workspace already.", workspace=workspace_id)
+    return place
 
 
 def _missing(folder: Path) -> list[Path]:
@@ -133,7 +148,7 @@ def holds(workspace_id: str) -> bool | None:
     Raises:
         ToolRefused: `workspace_id` is not a UUID in its usual form.
     """
-    place = _workspace(workspace_id)
+    place = place_of(workspace_id)
     if not place.root.is_dir():
         return None
     if any(folder.is_dir() and any(folder.iterdir()) for folder in (place.tree, place.git_dir)):
@@ -143,7 +158,7 @@ def holds(workspace_id: str) -> bool | None:
 
 
 def copy(source_id: str, target_id: str) -> Workspace:
-    """A new workspace that holds what another holds now, and belongs to the new one's user.
+    """A new workspace that holds what another holds now, and belongs to the new one's user. Its snapshots stay behind.
 
     Nothing may run in the source meanwhile. Links are copied as links, and nothing is read through them.
 
@@ -151,11 +166,9 @@ def copy(source_id: str, target_id: str) -> Workspace:
         ToolRefused: an id is not a UUID in its usual form, or the new workspace is there already.
         ToolFailed: it could not be copied; nothing is left of it.
     """
-    source, target = _workspace(source_id), _workspace(target_id)
-    if target.root.exists():
-        raise ToolRefused("There is such a workspace already.", workspace=target_id)
+    source, _ = place_of(source_id), refuse_if_there(target_id)
     made = workspace_for(target_id)
-    parts = [str(source.root / name) for name in os.listdir(source.root)]
+    parts = [str(source.root / name) for name in os.listdir(source.root) if name != SNAPSHOTS]
     done = subprocess.run(
         ["cp", "-a", "--reflink=auto", "--", *parts, str(made.root)], capture_output=True, timeout=COPY_TIMEOUT_S
     )
@@ -167,11 +180,11 @@ def copy(source_id: str, target_id: str) -> Workspace:
     if done.returncode != 0:
         remove(target_id)
         raise ToolFailed(f"The workspace could not be copied: {done.stderr.decode(errors='replace')[-300:]}")
-    _point_to(made)
+    point_to(made)
     return made
 
 
-def _point_to(workspace: Workspace) -> None:
+def point_to(workspace: Workspace) -> None:
     """The work tree's `.git` file names its git directory by its whole path."""
     pointer = workspace.tree / ".git"
     if not stat.S_ISREG(os.lstat(pointer).st_mode if os.path.lexists(pointer) else 0):

@@ -205,12 +205,15 @@ class JobFork(View):
         parameters=[_LOCATION],
         responses={
             201: JobDetailSerializer,
-            409: OpenApiResponse(description="The workspace as it was before that step cannot be had any more."),
+            409: OpenApiResponse(
+                description="The workspace as it was before that step cannot be had; `detail` says why."
+            ),
             429: OpenApiResponse(description="Too many jobs are unfinished."),
         },
     )
     def post(self, request: Request, job_id: UUID) -> Response:
-        """Makes a new job of yours that begins at a step of this one, with the results of the steps before it."""
+        """Makes a new job of yours that begins at a step of this one, with the results of the steps before it and the
+        workspace as it was then."""
         given = parse(ForkInput, body(request))
         seen = visible_job(request.user, job_id)
         made = fork_job(seen.pk, at=given.step, by=person(request), now=timezone.now(), arguments=given.arguments)

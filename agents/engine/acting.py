@@ -16,6 +16,7 @@ from agents.models import Step
 from tools import runner
 from tools.errors import ToolError
 from tools.permits import Spent
+from tools.snapshots import Keeper
 from tools.spec import Call, Result
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ def act(
     """Runs the call; whatever goes wrong becomes an error to settle. timeout_s: wall clock of this attempt."""
     outcome: Result | ToolError
     until = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    keeper = Keeper(str(held.step_id))
 
     def stop() -> bool:
         sink.tick()  # a line after which the tool is silent is seen while it works
@@ -57,6 +59,7 @@ def act(
             cancelled=stop,
             deadline_s=timeout_s,
             subject=str(held.step_id),
+            keeper=keeper,
             now=timezone.now(),
         )
     except ToolError as error:
@@ -70,6 +73,8 @@ def act(
     if time.monotonic() > until and not held.cancelled and not (isinstance(outcome, Result) and outcome.ok):
         log.warning("step.timed_out", extra={"attempt": attempt, "timeout_s": timeout_s})
         outcome = settle.TimedOut(f"Attempt {attempt} was stopped after {timeout_s} s.")
+    if not held.lost:
+        keeper.close()  # before the step is settled: whoever finds it ended finds what it left
     if held.lost:
         log.warning("step.lease_lost", extra={"attempt": attempt})
         if not isinstance(outcome, Result) or not outcome.ok:

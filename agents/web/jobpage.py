@@ -117,7 +117,7 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         may_pause=allowed and not job.cancel_requested and job.state in _PAUSABLE,
         may_resume=allowed and not job.cancel_requested and job.state == JobState.PAUSED,
         may_retry=allowed and job.state in _RETRIABLE and job.parent_id is None,
-        may_fork=step is not None and step.parent_id is None and step.compensates_id is None and job.parent_id is None,
+        may_fork=step is not None and step.parent_id is None and step.compensates_id is None,
         may_edit=allowed and step is not None and step.state in EDITABLE and not why_not(job, step),
         may_settle=allowed
         and step is not None

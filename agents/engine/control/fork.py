@@ -1,11 +1,12 @@
 """A new job that begins in the middle of another: with the steps before one step as they ended there.
 
 What stood before is copied with its results and not run again; the step itself and what comes after it are decided
-anew, for whoever forks. The new job works in a copy of the other's workspace. That is the workspace as it was before
-the step only while nothing that may write has begun since, so a fork is refused where something has.
+anew, for whoever forks. The new job's workspace holds what the other's held when the step began (`tools.snapshots`).
+Where that was not kept it is a copy of the other's as it is now, and the fork is refused where something may have
+written there since.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +18,9 @@ from django.db import transaction
 from agents import feed
 from agents.engine import keys
 from agents.engine.advance import THINK, advance
+from agents.engine.control import moment
 from agents.engine.control.edit import checked
+from agents.engine.control.moment import COPIED, writes
 from agents.engine.transitions import job_target, lock_job, step_entry, step_facts, step_target
 from agents.errors import InvalidInput, NotNow
 from agents.models import Attempt, Job, Step
@@ -28,11 +31,8 @@ from audit.actor import Actor
 from audit.append import record
 from audit.ids import uuid7
 from audit.kinds import Event
-from tools import registry, workspaces
-from tools.errors import UnknownTool
-from tools.spec import Effect
+from tools import snapshots, workspaces
 
-COPIED = "copied"  # the effect in the decision of a copied step: it was decided on in the other job
 _SAME = (
     "kind", "seq", "key", "tool", "schema_version", "arguments", "needs", "needs_success", "template", "condition",
     "retry", "timeout_s", "fallbacks", "compensation", "reason", "tool_call_id", "effect", "queue", "risk",
@@ -45,11 +45,12 @@ _ENDED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """kept: ended steps before the one to begin with; ahead: that one and what else is to run."""
+    """kept: ended steps before the one to begin with; ahead: that one and what else is to run; steps: all of them."""
 
     at: Step
     kept: Sequence[Step]
     ahead: Sequence[Step]
+    steps: Sequence[Step]
 
 
 def fork_job(job_id: UUID, *, at: str, by: User, now: datetime, arguments: Mapping[str, Any] | None = None) -> Job:
@@ -63,24 +64,25 @@ def fork_job(job_id: UUID, *, at: str, by: User, now: datetime, arguments: Mappi
     """
     job = Job.objects.select_related("agent", "repository", "owner").get(pk=job_id)
     cut = _cut(job, at, arguments)
-    source = str(job.workspace_of or job.pk)
-    copies = _check_workspace(source, job, cut)
     if job.repository is not None and not visible_repositories(by).filter(pk=job.repository.pk).exists():
         raise NotNow(f"The repository {job.repository.name} is not yours to use.")
-    new_id = uuid7()
+    source, new_id = str(job.workspace_of or job.pk), uuid7()
+    cut, number, copies = _place(source, job, cut)
     try:
-        if copies:
+        if number:
+            snapshots.fork(source, number, str(new_id))
+        elif copies:
             workspaces.copy(source, str(new_id))
         return _write(job, new_id, cut, arguments, by=by, now=now)
+    except snapshots.NoSnapshot as error:
+        raise NotNow(f"The workspace as it was before {at} cannot be had: {error}.") from None
     except BaseException:
-        if copies:
+        if number or copies:
             workspaces.remove(str(new_id))
         raise
 
 
 def _cut(job: Job, at: str, arguments: Mapping[str, Any] | None) -> Cut:
-    if job.parent_id is not None:
-        raise NotNow("Another job started this one: fork that one.")
     steps = list(Step.objects.filter(job=job, parent__isnull=True, compensates__isnull=True).order_by("seq"))
     chosen = next((step for step in steps if step.key == at), None)
     if chosen is None:
@@ -93,44 +95,55 @@ def _cut(job: Job, at: str, arguments: Mapping[str, Any] | None) -> Cut:
         checked(chosen.tool, arguments)
     # An agent has read what failed before, and goes on from there; in a plan it would only be in the way.
     stays = STEP_DONE if job.kind == Job.Kind.GOAL else frozenset({StepState.SUCCEEDED})
-    kept = [step for step in steps if step.seq < chosen.seq and step.state in stays]
-    ids = {step.pk for step in kept}
+    return _parted(steps, chosen, {step.pk for step in steps if step.seq < chosen.seq and step.state in stays})
+
+
+def _parted(steps: Sequence[Step], at: Step, ids: Collection[UUID]) -> Cut:
     # what a later turn of the agent asked for is not known yet
     ahead = [
         step for step in steps if step.pk not in ids and (step.proposed_by_id is None or step.proposed_by_id in ids)
     ]
-    return Cut(at=chosen, kept=kept, ahead=ahead)
+    return Cut(at=at, kept=[step for step in steps if step.pk in ids], ahead=ahead, steps=steps)
 
 
-def _check_workspace(source: str, job: Job, cut: Cut) -> bool:
-    """True: the workspace is to be copied. Raises NotNow where it is not what it was."""
+def _place(source: str, job: Job, cut: Cut) -> tuple[Cut, int, bool]:
+    """What is kept, the snapshot to begin with (0 for none), and whether the workspace is copied as it is."""
+    history = snapshots.history(source)
+    found = None
+    if history is not None:
+        found = moment.find(job, cut.steps, cut.at, {step.pk for step in cut.kept}, history)
+    if found is not None and not found.missing:
+        return _parted(cut.steps, cut.at, found.kept), found.number, False
+    if job.parent_id is not None:
+        raise NotNow("What this job began with was not kept. Fork the job that started it.")
+    if found is not None and history is not None and found.number == history.latest and not history.busy:
+        return _parted(cut.steps, cut.at, found.kept), 0, True  # nothing has written since
+    return cut, 0, _check_workspace(source, job, cut, found.missing if found else "")
+
+
+def _check_workspace(source: str, job: Job, cut: Cut, why: str) -> bool:
+    """True: the workspace is to be copied. Raises NotNow where it is not what it was.
+
+    why: there is no snapshot of it.
+    """
     ids = {step.pk for step in cut.kept}
     others = Step.objects.filter(job=job, compensates__isnull=True).exclude(pk__in=ids).exclude(parent__in=ids)
     tried = set(Attempt.objects.filter(step__job=job).values_list("step_id", flat=True))
     begun = [step for step in others.order_by("seq") if step.started_at is not None or step.pk in tried]
-    since = [step.key for step in begun if _writes(step)]
-    before = [step for step in cut.kept if step.started_at is not None and _writes(step)]
+    since = [step.key for step in begun if writes(step)]
+    before = [step for step in cut.kept if step.started_at is not None and writes(step)]
     holds = workspaces.holds(source)
     if holds is None:
         if before:
             raise NotNow("The job's workspace was removed: the fork would begin without what its steps had made there.")
         return False
     if since and holds:
+        kept = f"The workspace as it was before {cut.at.key} was not kept: {why}." if why else ""
         raise NotNow(
-            f"The workspace is not what it was before {cut.at.key}: {', '.join(since[:10])} may have changed it since. "
-            "Fork at a step after these, or retry the job."
+            f"{kept or f'The workspace is not what it was before {cut.at.key}:'} {', '.join(since[:10])} may have "
+            "changed it since. Fork at a step after these, or retry the job."
         )
     return holds
-
-
-def _writes(step: Step) -> bool:
-    """May it have changed the workspace?"""
-    if step.effect == Effect.READ or step.tool == THINK:
-        return False
-    try:
-        return not registry.get(step.tool).asks_person
-    except UnknownTool:
-        return True
 
 
 @transaction.atomic

@@ -39,7 +39,7 @@ class Command(BaseCommand):
             "resume": "a paused job goes on",
             "cancel": "what has not begun never does, what runs is stopped",
             "retry": "a failed or cancelled job goes on with what did not succeed",
-            "fork": "a new job that begins at a step of this one",
+            "fork": "a new job that begins at a step of this one, with the workspace as it was then",
         }
         for name, help_text in told.items():
             one = actions.add_parser(name, help=help_text)
