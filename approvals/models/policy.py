@@ -63,6 +63,9 @@ class PolicyVersion(models.Model):
     shadow_since = models.DateTimeField(
         null=True, blank=True, help_text="while it is set, this draft is evaluated beside what is published"
     )
+    shadow = models.JSONField(
+        null=True, blank=True, help_text="how far the shadow has come: position in the log, counts, rules_sha256"
+    )
 
     class Meta:
         ordering = ["policy", "-number"]
