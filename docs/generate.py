@@ -58,8 +58,6 @@ MEANINGS: dict[str, dict[str, str]] = {
         "WORKSPACE_SNAPSHOT_MB": "MiB that the snapshots of one workspace may take together.",
     },
     "Signing in": {
-        "STEP_UP": "Approving what is of high risk, or what a rule names, takes a second factor given in the last five "
-        "minutes. Off in the development stack.",
         "OIDC_ISSUER": "The company's OpenID Connect provider, as it names itself: `https://login.example.com`. Empty: "
         "none. See [Sign in](../howto/sign-in.md).",
         "OIDC_CLIENT_ID": "What the provider calls this server.",

@@ -5,6 +5,7 @@ made for an account that is not linked yet. Nothing is linked by name or address
 provider would be anybody here. Groups follow a claim only where OIDC_GROUPS names which.
 """
 
+import logging
 from typing import Any
 
 from allauth.account.internal.decorators import login_not_required
@@ -20,10 +21,13 @@ from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from requests import RequestException
 
 from audit.actor import Actor, Target
 from audit.append import record
 from audit.kinds import Event
+
+log = logging.getLogger(__name__)
 
 PROVIDER = "sso"
 
@@ -117,7 +121,14 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
 def _view(kind: Any, request: HttpRequest, provider_id: str) -> HttpResponse:
     if provider_id != PROVIDER or not settings.OIDC_ISSUER:
         raise Http404("No company account is set up.")
-    answer: HttpResponse = kind.adapter_view(Checked(request, provider_id))(request)
+    try:
+        answer: HttpResponse = kind.adapter_view(Checked(request, provider_id))(request)
+    except RequestException as error:
+        log.warning("oidc.away", extra={"error": type(error).__name__})
+        return render(request, "socialaccount/authentication_error.html", {"away": True}, status=503)
+    except OAuth2Error as error:
+        log.warning("oidc.refused", extra={"error": str(error)})
+        return render(request, "socialaccount/authentication_error.html", status=401)
     return answer
 
 

@@ -30,7 +30,6 @@ from agents.accounts.oidc import PROVIDER
 from agents.models import ApiToken
 from approvals.models import ChannelIdentity
 from approvals.web.responses import private
-from approvals.web.second_factor import FRESH_S
 
 PRIVATE: Any = private("same-origin")
 
@@ -83,7 +82,11 @@ class StepUp(ReauthenticateView):
     template_name = "accounts/code.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return {**super().get_context_data(**kwargs), "minutes": FRESH_S // 60, "again": self.get_next_url() or ""}
+        return {
+            **super().get_context_data(**kwargs),
+            "minutes": settings.STEP_UP_FRESH_S // 60,
+            "again": self.get_next_url() or "",
+        }
 
 
 class Password(PasswordAgain):

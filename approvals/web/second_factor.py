@@ -6,8 +6,6 @@ from allauth.account.internal.flows.login import get_authentication_records
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
-FRESH_S = 300
-
 
 def at(request: HttpRequest) -> datetime | None:
     """None: never in this session. Only this session counts: a code given on another device says nothing here."""

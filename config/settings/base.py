@@ -124,8 +124,6 @@ ACCOUNT_RATE_LIMITS = False
 MFA_ADAPTER = "agents.accounts.adapter.SecondFactors"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_TOLERANCE = 1
-# High risk, and rules that ask for it, take a second factor of the last five minutes.
-STEP_UP = env.boolean("STEP_UP", True)
 # The company's accounts, by OpenID Connect. Empty: none.
 OIDC_ISSUER = env.text("OIDC_ISSUER", "").rstrip("/")
 OIDC_NAME = env.text("OIDC_NAME", "Company account")
