@@ -34,6 +34,11 @@ ApprovalsError
 ├── LinkError
 │   ├── LinkUnknown          no such link
 │   └── LinkExpired          the link's time is over
+├── SignatureError
+│   ├── SignatureWrong       not signed by whom it says, too old, or from the future
+│   └── SignatureReplayed    it was taken before
+├── PressMalformed           what came signed from a chat is no press that we know
+├── IdentityRefused          an account in a chat is not linked to this user
 └── ChannelError             a message was not taken; `permanent` says that trying again will not help
 """
 
@@ -220,6 +225,26 @@ class LinkUnknown(LinkError):
 
 class LinkExpired(LinkError):
     code = "link_expired"
+
+
+class SignatureError(ApprovalsError):
+    code = "signature_error"
+
+
+class SignatureWrong(SignatureError):
+    code = "signature_wrong"
+
+
+class SignatureReplayed(SignatureError):
+    code = "signature_replayed"
+
+
+class PressMalformed(ApprovalsError):
+    code = "press_malformed"
+
+
+class IdentityRefused(ApprovalsError):
+    code = "identity_refused"
 
 
 class ChannelError(ApprovalsError):

@@ -65,7 +65,7 @@ def seen(name: str) -> Hits:
     except (redis.RedisError, OSError) as error:
         log.warning("rates.uncounted", extra={"error": type(error).__name__})
         return Hits(count=0, left_s=1)
-    return Hits(count=int(count or 0), left_s=max(1, int(left_s)))  # type: ignore[arg-type]
+    return Hits(count=int(count or 0), left_s=max(1, int(left_s)))
 
 
 def undo(name: str) -> None:

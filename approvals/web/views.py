@@ -16,7 +16,7 @@ from approvals import links, selectors
 from approvals.decisions import decide
 from approvals.errors import DecisionError, LinkError, NotFound
 from approvals.models import ApprovalRequest
-from approvals.web import page
+from approvals.web import guessing, page
 from approvals.web.responses import private
 from approvals.web.times import until
 
@@ -97,9 +97,14 @@ def status(request: HttpRequest, request_id: UUID) -> HttpResponse:
 @private("no-referrer")
 def link(request: HttpRequest, token: str) -> HttpResponse:
     """A link of a message: finds the request, whoever follows it, and says nothing about it before they signed in."""
+    wait_s = guessing.too_many(request)
+    if wait_s:
+        return render(request, "approvals/link_over.html", {"wait_s": wait_s}, status=429)
     try:
         found = links.find(token, now=timezone.now())
     except LinkError as error:
+        if error.code == "link_unknown":
+            guessing.wrong(request)
         return render(request, "approvals/link_over.html", {"code": error.code}, status=404)
     if not request.user.is_authenticated:
         return redirect_to_login(request.path)
