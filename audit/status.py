@@ -6,8 +6,12 @@ from typing import Any
 
 from django.db import connection
 
+from audit.models import Delivery
+
 STALE_AFTER_S = 180  # three heartbeats
 PENDING_AFTER_S = 30
+LAGGING_AFTER_S = 600
+NEVER_ARRIVED = 3  # failures, where nothing arrived yet
 
 _STATUS = """
 SELECT h.size, (SELECT count(*) FROM audit_pending),
@@ -22,6 +26,9 @@ def status(now: datetime | None = None) -> dict[str, Any]:
     """size: records in the log; pending: committed records that wait for their place; checkpoint_size, checkpoint_at,
     root (base64): the latest signed checkpoint, None before the first; healthy; message: one line for people.
 
+    deliveries: how far checkpoints have come at each place outside and at each witness (`place_status`); a place that
+    lags makes the log unhealthy, and stops nothing.
+
     Values are JSON, times ISO 8601 text in UTC.
     """
     now = now or datetime.now(UTC)
@@ -29,6 +36,10 @@ def status(now: datetime | None = None) -> dict[str, Any]:
         cursor.execute(_STATUS)
         size, pending, waiting_since, checkpoint_size, checkpoint_at, root = cursor.fetchone()
     healthy, message = _judge(now, size, pending, waiting_since, checkpoint_size, checkpoint_at)
+    deliveries = [place_status(row, checkpoint_size or 0, now) for row in Delivery.objects.all()]
+    lagging = [place["name"] for place in deliveries if not place["healthy"]]
+    if healthy and lagging:
+        healthy, message = False, f"Checkpoints do not arrive at {', '.join(lagging)}. {message}"
     return {
         "size": size,
         "pending": pending,
@@ -37,6 +48,23 @@ def status(now: datetime | None = None) -> dict[str, Any]:
         "root": root and base64.b64encode(root).decode(),
         "healthy": healthy,
         "message": message,
+        "deliveries": deliveries,
+    }
+
+
+def place_status(row: Delivery, size: int, now: datetime) -> dict[str, Any]:
+    """name; size: the checkpoint that arrived last; behind: records since; delivered_at; failures, error: of the attempts
+    since; healthy: false where it failed for LAGGING_AFTER_S."""
+    since = row.delivered_at or row.tried_at
+    late = row.failures > 1 and (since is None or (now - since).total_seconds() > LAGGING_AFTER_S)
+    return {
+        "name": row.name,
+        "size": row.size,
+        "behind": max(0, size - row.size),
+        "delivered_at": row.delivered_at and row.delivered_at.isoformat(),
+        "failures": row.failures,
+        "error": row.error,
+        "healthy": not (late or (row.failures > NEVER_ARRIVED and row.delivered_at is None)),
     }
 
 

@@ -17,6 +17,7 @@ from audit.checking.findings import Report, Verdict
 from audit.checking.keys import load_keys
 from audit.checking.records import RecordCheck
 from audit.checking.trust import Trust
+from audit.checking.witnesses import check_quorum
 from audit.errors import CannotVerify
 from audit.kinds import Event
 from audit.merkle import Edge
@@ -73,13 +74,13 @@ def _verify(
         report.add("head_differs", f"The head says {head} records, the log holds {report.size}.")
     claims = load_claims(report, trust)
     keys = load_keys(report, trust.enrolment_keys)
-    vkey = trust.verifier.vkey if trust.verifier else None
-    check = RecordCheck(report, keys, claims, _edge_at(since or 0, claims), vkey)
+    check = RecordCheck(report, keys, claims, _edge_at(since or 0, claims), claims.opened_with)
     check.last_heartbeat = _heartbeat_before(check.edge.size)
     check.run(lambda done: progress(done, report.size))
     _check_end(report, claims)
     check_rows(report)
     _check_freshness(report, check, now, waiting_since)
+    check_quorum(report, trust, claims, now)
 
 
 def _edge_at(since: int, claims: Claims) -> Edge:

@@ -64,6 +64,18 @@ class RecordDetailSerializer(RecordSerializer):
         return base64.b64encode(bytes(record.signature)).decode()
 
 
+class PlaceSerializer(serializers.Serializer):
+    """How far checkpoints have come at a place outside or at a witness."""
+
+    name = serializers.CharField()
+    size = serializers.IntegerField()
+    behind = serializers.IntegerField()
+    delivered_at = serializers.DateTimeField(allow_null=True)
+    failures = serializers.IntegerField()
+    error = serializers.CharField()
+    healthy = serializers.BooleanField()
+
+
 class StatusSerializer(serializers.Serializer):
     size = serializers.IntegerField()
     pending = serializers.IntegerField()
@@ -72,6 +84,7 @@ class StatusSerializer(serializers.Serializer):
     root = serializers.CharField(allow_null=True)  # type: ignore[assignment]  # a field, beside the property
     healthy = serializers.BooleanField()
     message = serializers.CharField()
+    deliveries = PlaceSerializer(many=True)
 
 
 class FilterSerializer(serializers.Serializer):

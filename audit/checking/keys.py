@@ -13,6 +13,7 @@ from django.db import connection
 from audit.checking.findings import Report
 from audit.entries import enrolment_message, key_id
 from audit.kinds import Event
+from audit.rotation import ENROLMENT, RECORDS
 
 _KEYS = """
 SELECT e.id, l.index, e.body, e.kid FROM audit_event e LEFT JOIN audit_leaf l ON l.event_id = e.id
@@ -37,13 +38,18 @@ def load_keys(report: Report, enrolment_keys: Collection[bytes]) -> dict[str, Ro
         cursor.execute(_KEYS, ([Event.KEY_ADD, Event.KEY_REVOKE, Event.KEY_RETIRE],))
         rows = cursor.fetchall()
     keys: dict[str, RowKey] = {}
+    ended = _ended_endorsers(rows)
     for identifier, index, body, kid in rows:
         try:
             facts = json.loads(body)
             event, context = facts["event"], facts["context"]
             if event == Event.KEY_ADD:
-                keys.setdefault(kid, RowKey(_endorsed(context, kid, enrolment_keys)))
-            else:
+                public = _endorsed(context, kid, enrolment_keys)
+                ends_at = ended.get(base64.b64decode(context["enrolment_key"]).hex())
+                if ends_at is not None and (index is None or index >= ends_at):
+                    raise ValueError(f"the enrolment key that endorsed it ended at index {ends_at}")
+                keys.setdefault(kid, RowKey(public))
+            elif context.get("use", RECORDS) == RECORDS:
                 _end(keys, context)
         except (ValueError, KeyError, TypeError, InvalidSignature) as error:
             why = str(error) or "its endorsement is wrong"
@@ -55,6 +61,20 @@ def load_keys(report: Report, enrolment_keys: Collection[bytes]) -> dict[str, Ro
                 event=Event.KEY_ADD,
             )
     return keys
+
+
+def _ended_endorsers(rows: list[tuple]) -> dict[str, int]:
+    """Enrolment keys (hex) that a record revokes, and from which index on."""
+    ended: dict[str, int] = {}
+    for _, _, body, _ in rows:
+        try:
+            facts = json.loads(body)
+            context = facts["context"]
+            if facts["event"] == Event.KEY_REVOKE and context.get("use") == ENROLMENT:
+                ended[context["kid"]] = min(int(context["from_index"]), ended.get(context["kid"], 2**62))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # reported where the record is read in full
+    return ended
 
 
 def _endorsed(context: dict[str, Any], kid: str, enrolment_keys: Collection[bytes]) -> Ed25519PublicKey:

@@ -35,12 +35,21 @@ class Command(BaseCommand):
         parser.add_argument(
             "--since", type=int, metavar="SIZE", help="read records only from the checkpoint at SIZE on"
         )
+        parser.add_argument(
+            "--accept-restart",
+            type=int,
+            action="append",
+            default=[],
+            metavar="SIZE",
+            help="a declared loss of records from SIZE on is known; say so instead of calling it tampering",
+        )
         parser.add_argument("--vkey", help="the checkpoint key's public half, if not that of this installation")
 
     def handle(self, *args: Any, **options: Any) -> None:
         show = Progress(self.stderr, quiet=options["json"] or options["verbosity"] == 0)
         try:
             trust = Trust.from_settings()
+            trust = dataclasses.replace(trust, accepted_restarts=frozenset(options["accept_restart"]))
             if options["vkey"]:
                 trust = dataclasses.replace(trust, verifier=NoteVerifier.from_vkey(options["vkey"]))
             report = verify(since=options["since"], trust=trust, progress=show)
@@ -70,6 +79,8 @@ class Command(BaseCommand):
                 f"Signed up to {report.checkpoint_size} records at {report.checkpoint_at:%F %T} UTC, "
                 f"root {report.root}; {report.checkpoints} checkpoints, {report.published} of them published."
             )
+        for note in report.notes:
+            self.stdout.write(note)
         if report.pending:
             self.stdout.write(f"{report.pending} newer records wait for their place.")
 
