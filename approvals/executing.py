@@ -32,7 +32,7 @@ def flaw(request: ApprovalRequest, *, digest: str, now: datetime) -> str:
     if request.digest != digest:
         return "What would run is not what was approved."
     if request.execution_expires_at is not None and request.execution_expires_at <= now:
-        return f"It was approved, and did not run by {request.execution_expires_at:%Y-%m-%d %H:%M:%S} UTC."
+        return late_words(request)
     version = request.policy_version
     if version is not None and version.status != PolicyVersion.Status.PUBLISHED:
         return f"The policy {version} is in force no more."
@@ -43,6 +43,11 @@ def flaw(request: ApprovalRequest, *, digest: str, now: datetime) -> str:
         gone = f" {', '.join(found.lapsed)} may not decide it any more." if found.lapsed else ""
         return f"Its approvals are no longer enough: {found.missing}.{gone}"
     return ""
+
+
+def late_words(request: ApprovalRequest) -> str:
+    """That what it approved did not run in time."""
+    return f"It was approved, and did not run by {request.execution_expires_at:%Y-%m-%d %H:%M:%S} UTC."
 
 
 def _glass_flaw(request: ApprovalRequest) -> str:

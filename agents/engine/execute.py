@@ -13,6 +13,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from agents import feed
+from agents.engine import recheck
 from agents.engine.acting import act, settle_patiently
 from agents.engine.gate import call_of
 from agents.engine.hot import work
@@ -65,9 +66,13 @@ def execute(step_id: UUID, fence: int, delivery: Delivery, *, may_follow: Callab
 @transaction.atomic
 def claim_step(step_id: UUID, fence: int, delivery: Delivery, *, now: datetime) -> Claim | None:
     """Takes the step, with the record of the intent, before anything runs. None: somebody else has it."""
+    approval = recheck.hold(step_id)  # before the job, as everywhere
     try:
         job = lock_job_of(step_id)
     except Job.DoesNotExist:
+        return None
+    due = Step.objects.filter(pk=step_id, state=StepState.QUEUED, attempt=fence, cancel_requested=False).first()
+    if due is None or not recheck.stands(job, due, approval, now=now):
         return None
     if not allows(step_id, fence, now=now):
         return None
@@ -85,6 +90,7 @@ def claim_step(step_id: UUID, fence: int, delivery: Delivery, *, now: datetime) 
     )
     if not won:
         return None
+    recheck.begun(approval)
     step = Step.objects.get(pk=step_id)
     Attempt.objects.create(
         step=step,

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from agents.engine.advance import advance
+from agents.engine.control.edited import EDITORS, editors
 from agents.engine.gate import call_of
 from agents.engine.transitions import lock_job_of, move_step, step_facts, step_target
 from agents.errors import InvalidInput, NotNow
@@ -25,7 +26,6 @@ from tools import registry
 from tools.errors import InvalidArguments, ToolError
 
 EDITABLE = frozenset({StepState.PENDING, StepState.WAITING_APPROVAL})
-EDITORS = "edited_by"  # in the step's spec: primary keys of users
 VOID = ApprovalRequest.State.VOID
 
 
@@ -44,11 +44,6 @@ def edit_step(step_id: UUID, arguments: Mapping[str, Any], *, by: User, now: dat
             return _edit(step_id, dict(arguments), by=by, now=now)
         except _AskedMeanwhile:
             continue
-
-
-def editors(step: Step) -> list[int]:
-    """Users who have edited the step."""
-    return list((step.spec or {}).get(EDITORS, [])) if step.kind == Step.Kind.CALL else []
 
 
 def why_not(job: Job, step: Step) -> str:
