@@ -6,16 +6,24 @@ class AgentsConfig(AppConfig):
 
     def ready(self) -> None:
         from agents.accounts import records
-        from agents.engine import resume
+        from agents.engine import asked, recorded, resume
         from agents.llm.complete import Complete
         from agents.llm.think import Think
         from agents.triggers import emit
+        from agents.selectors import step_ids
         from approvals import hooks
+        from audit import related
+        from approvals.policy import recorded as decisions
         from tools import registry
 
         hooks.on_decided(resume.decided)
+        hooks.on_taken_back(resume.taken_back)
+        hooks.on_edit(resume.edited)
+        hooks.on_asked_back(asked.ask)
         hooks.on_requested(emit.approval_requested)
         hooks.on_decided(emit.approval_decided)
+        decisions.register(recorded.Steps())
         registry.register(Think())
         registry.register(Complete())
         records.connect()
+        related.register("job", step_ids)

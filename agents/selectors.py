@@ -102,3 +102,8 @@ def changeable_job(user: User | AnonymousUser, job_id: UUID | str) -> Job:
 def usable_agents() -> QuerySet[Agent]:
     """Agents that jobs may name."""
     return Agent.objects.filter(enabled=True)
+
+
+def step_ids(job_id: str) -> list[UUID]:
+    """Of a job's steps, for whoever reads the audit log about it."""
+    return list(Step.objects.filter(job_id=job_id).order_by("seq").values_list("pk", flat=True))

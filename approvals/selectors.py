@@ -92,3 +92,8 @@ def _votes(user: User) -> QuerySet[Vote]:
 def _standing_in(person: User) -> QuerySet[Vote]:
     """Votes that a deputy gave in this person's place."""
     return Vote.objects.filter(request=OuterRef("pk"), on_behalf_of=person, withdrawn_at=None)
+
+
+def request_ids(parent_id: str) -> list[UUID]:
+    """Of all requests about a job, for whoever reads the audit log about it."""
+    return list(ApprovalRequest.objects.filter(parent_id=parent_id).order_by("pk").values_list("pk", flat=True))

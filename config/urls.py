@@ -18,6 +18,7 @@ urlpatterns = [
     path("accounts/", include("agents.accounts.urls")),
     path("", include("agents.web.urls")),
     path("", include("approvals.web.urls")),
+    path("", include("audit.web.urls")),
     path("api/", include("config.api_urls")),
     path("hooks/<slug:name>/", Incoming.as_view(), name="hook"),
     path("admin/", admin.site.urls),

@@ -2,6 +2,8 @@
 
 from functools import cache
 
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser, PermissionsMixin
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -35,7 +37,11 @@ class IsAuditor(BasePermission):
     code = "not_an_auditor"
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        user = request.user
-        if not user.is_authenticated:
-            return False
-        return bool(user.has_perm("audit.view_record") or user.groups.filter(name=AUDITORS).exists())
+        return may_read(request.user)
+
+
+def may_read(user: AbstractBaseUser | AnonymousUser) -> bool:
+    """Is the log open to this user?"""
+    if not isinstance(user, PermissionsMixin) or not user.is_active:
+        return False
+    return bool(user.has_perm("audit.view_record") or user.groups.filter(name=AUDITORS).exists())
