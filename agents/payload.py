@@ -66,6 +66,15 @@ class OtherCall(BaseModel):
     arguments: Annotated[dict[str, Any], Field(description="As the tool's schema says.")] = {}
 
 
+class Fallback(OtherCall):
+    """Another way, for some errors or for all."""
+
+    on: Annotated[
+        list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]] | None,
+        Field(min_length=1, max_length=16, description="Error classes or codes; every one by default."),
+    ] = None
+
+
 class StepInput(BaseModel):
     """One step of an inline plan. Steps without `needs` start at once; the others when all they need has succeeded."""
 
@@ -79,7 +88,7 @@ class StepInput(BaseModel):
     when: Annotated[str, Field(max_length=2000, description="CEL over steps, inputs and job; false skips it.")] = ""
     retry: Annotated[RetryRule | None, Field(description="Three attempts by default.")] = None
     timeout_s: Annotated[int | None, Field(ge=1, le=86_400, description="Wall clock of one attempt.")] = None
-    fallbacks: Annotated[list[OtherCall], Field(max_length=8, description="Tried in order where it fails.")] = []
+    fallbacks: Annotated[list[Fallback], Field(max_length=8, description="Tried in order where it fails.")] = []
     compensation: Annotated[
         OtherCall | None, Field(description="Undoes the step where it succeeded and the job fails or is cancelled.")
     ] = None

@@ -188,7 +188,7 @@ def plan(steps: Sequence[StepInput]) -> list[NewStep]:
             condition=step.when,
             retry=step.retry.model_dump() if step.retry else None,
             timeout_s=step.timeout_s,
-            fallbacks=[one.model_dump() for one in step.fallbacks],
+            fallbacks=[one.model_dump(exclude_none=True) for one in step.fallbacks],
             compensation=step.compensation.model_dump() if step.compensation else None,
         )
         for step in steps

@@ -1,5 +1,6 @@
 """The one door: nothing has an effect but by `run`, and `run` takes a permit for exactly this call."""
 
+import hashlib
 import json
 import math
 import time
@@ -53,10 +54,7 @@ def run(
     tool = _tool(call)
     if tool.asks_person:
         raise ToolRefused(f"{tool.name} is answered by a person, not run.")
-    if call.target_state:
-        seen, found = _canonical(call.target_state), _canonical(_target_state(tool, call))
-        if seen != found:
-            raise PermitMismatch("The target changed after it was approved.", seen=seen, found=found)
+    _as_it_was_seen(tool, call)
     if isinstance(permit, permits.Spent):
         subject = permit.use(call.digest())
     else:
@@ -137,6 +135,23 @@ def _looking_box(tool: Tool, call: Call, subject: str = "") -> SandboxBox:
         deadline_s=time.monotonic() + _LOOK_S,
         read_only=True,
     )
+
+
+def _as_it_was_seen(tool: Tool, call: Call) -> None:
+    """Compares what an approver saw of the world with the world. Raises PermitMismatch, and what a preview raises."""
+    if not (call.target_state or call.preview_digest):
+        return
+    text, state = ("", _target_state(tool, call)) if not call.preview_digest else preview(call)
+    seen, found = _canonical(call.target_state), _canonical(state)
+    if seen != found:
+        raise PermitMismatch("The target changed after it was approved.", seen=seen, found=found)
+    if preview_digest(text) != call.preview_digest:
+        raise PermitMismatch("What it would do is not what its preview showed when it was approved.")
+
+
+def preview_digest(text: str) -> str:
+    """SHA-256, hex, of a preview as an approver saw it; "" where there is none."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() if text else ""
 
 
 def _canonical(state: Mapping[str, Any]) -> str:

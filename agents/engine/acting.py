@@ -79,7 +79,10 @@ def act(
         log.warning("step.lease_lost", extra={"attempt": attempt})
         if not isinstance(outcome, Result) or not outcome.ok:
             # stopped by ourselves, which says nothing about the step
-            outcome = settle.Lost(f"The worker {delivery.worker} lost its lease in attempt {attempt}.")
+            how = "was shut down" if held.handed_back else "lost its lease"
+            outcome = settle.Lost(
+                f"The worker {delivery.worker} {how} in attempt {attempt}.", handed_back=held.handed_back
+            )
     sink.flush()
     return outcome
 

@@ -12,7 +12,7 @@
 | bug | the tool raised what it does not declare | given up |
 
 A step's `retry` says which classes are retried, how often and after how long; its `fallbacks` are tried, in order,
-where it would be given up. A ONCE step is tried again only where it is certain that nothing happened.
+where it would be given up, each for the classes and codes in its `on`, or for all. A ONCE step is tried again only where it is certain that nothing happened.
 """
 
 import random
@@ -110,17 +110,16 @@ def retried(step: Step, error_class: str, *, declared: bool = True) -> bool:
 def delay_s(step: Step, told: object = None) -> float:
     """Seconds until the next attempt: exponential, jittered, and no sooner than the other side said."""
     rule = step.retry or {}
-    tries = max(1, step.attempt - (step.max_attempts - budget(step)))
     first, backoff = float(rule.get("delay_s", DELAY_S)), float(rule.get("backoff", BACKOFF))
     most = float(rule.get("max_delay_s", max(MAX_DELAY_S, first)))
-    most = min(most, first * backoff ** min(tries - 1, 64))
+    most = min(most, first * backoff ** min(max(tries(step) - 1, 0), 64))
     asked = min(float(told), TOLD_MAX_S) if isinstance(told, int | float) else 0.0
     return max(most * random.uniform(0.5, 1.0), asked)
 
 
-def retry_delay_s(tries: int) -> float:
+def retry_delay_s(count: int) -> float:
     """Seconds before another try of what has no rule of its own: 1, 2, 4 … at most 60, jittered."""
-    return min(MAX_DELAY_S, DELAY_S * BACKOFF ** max(tries - 1, 0)) * random.uniform(0.5, 1.0)
+    return min(MAX_DELAY_S, DELAY_S * BACKOFF ** max(count - 1, 0)) * random.uniform(0.5, 1.0)
 
 
 def budget(step: Step) -> int:
@@ -128,14 +127,31 @@ def budget(step: Step) -> int:
     return int((step.retry or {}).get("max_attempts") or Step._meta.get_field("max_attempts").default)
 
 
+def tries(step: Step) -> int:
+    """Attempts of the budget that are used. The fence (`Step.attempt`) counts more: those before a retry by a person
+    or a fallback, edits, attempts that a worker handed back."""
+    return max(0, step.attempt - (step.max_attempts - budget(step)))
+
+
 def fall_back(step: Step, *, error_class: str, code: str, message: str, now: datetime, actor: Actor = ENGINE) -> bool:
-    """Turns the step to its next alternative, which policies decide on anew; False: there is none.
+    """Turns the step to its next alternative for such an error, which policies decide on anew; False: there is none.
+    Those before it that are for other errors are passed over for good.
 
     The caller holds the job's lock and calls `advance` afterwards.
     """
-    if step.fallback_used >= len(step.fallbacks) or step.cancel_requested or step.job.cancel_requested:
+    if step.cancel_requested or step.job.cancel_requested:
         return False
-    other = step.fallbacks[step.fallback_used]
+    place = next(
+        (
+            place
+            for place in range(step.fallback_used, len(step.fallbacks))
+            if not {error_class, code}.isdisjoint(step.fallbacks[place].get("on") or (code,))
+        ),
+        None,
+    )
+    if place is None:
+        return False
+    other = step.fallbacks[place]
     try:
         tool = registry.get(str(other["tool"]))
     except UnknownTool:
@@ -149,9 +165,9 @@ def fall_back(step: Step, *, error_class: str, code: str, message: str, now: dat
         event=Event.STEP_FELL_BACK,
         actor=actor,
         outcome="fallback",
-        context={"code": code, "class": error_class, "to": tool.name, "fallback": step.fallback_used + 1},
+        context={"code": code, "class": error_class, "to": tool.name, "fallback": place + 1},
         payload={"error": message, "arguments": arguments},
-        fallback_used=step.fallback_used + 1,
+        fallback_used=place + 1,
         max_attempts=step.attempt + budget(step),
         tool=tool.name,
         schema_version=tool.schema_version,
@@ -181,11 +197,11 @@ def outlook(step: Step) -> str:
     if step.state in {StepState.QUEUED, StepState.READY, StepState.PENDING, StepState.WAITING_APPROVAL}:
         if step.fallback_used and step.state in {StepState.PENDING, StepState.WAITING_APPROVAL, StepState.READY}:
             return f"Goes another way: {step.tool}, alternative {step.fallback_used} of {len(step.fallbacks)}."
-        return f"Runs again: attempt {step.attempt + 1} of {step.max_attempts}."
+        return f"Runs again: attempt {tries(step) + 1} of {budget(step)}."
     if step.state == StepState.IN_DOUBT:
         return "Waits until it is known whether it happened."
     if step.state in {StepState.FAILED, StepState.REFUSED}:
-        tried = f" after {step.attempt} attempts" if step.attempt > 1 else ""
+        tried = f" after {tries(step)} attempts" if tries(step) > 1 else ""
         ways = f" and {step.fallback_used} alternatives" if step.fallback_used else ""
         return f"Given up{tried}{ways}."
     return ""

@@ -35,7 +35,7 @@ _CANCELLED = "SELECT id, attempt FROM agents_step WHERE id = ANY(%s) AND state =
 class Held:
     """One held step. It must end when a person cancelled it or when the lease is lost.
 
-    renewed_at: a `time.monotonic()` reading from before the lease was asked for.
+    handed_back: its process ends in order, and the step did nothing wrong; renewed_at: a `time.monotonic()` reading from before the lease was asked for.
     """
 
     step_id: UUID
@@ -43,6 +43,7 @@ class Held:
     renewed_at: float = field(default_factory=time.monotonic)
     cancelled: bool = False
     taken: bool = False
+    handed_back: bool = False
 
     @property
     def lost(self) -> bool:
@@ -89,7 +90,7 @@ class Leases:
         with self._lock:
             held = list(self._held.values())
         for one in held:
-            one.taken = True
+            one.taken = one.handed_back = True
         return len(held)
 
     def beat(self) -> None:

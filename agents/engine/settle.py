@@ -135,6 +135,9 @@ def lost(job: Job, step: Step, error: ToolError, *, actor: Actor, now: datetime)
     began = not (step.permit_id and permits.withdraw(step.permit_id))
     doubtful = began and step.effect == Effect.ONCE
     end_attempt(step, "lost", now=now, error=error)
+    if error.details.get("handed_back"):  # an attempt that is not the step's fault is none of its budget
+        step.max_attempts += 1
+        Step.objects.filter(pk=step.pk).update(max_attempts=step.max_attempts)
     if actor == ENGINE:  # a worker that tells of it lives
         quarantine.count_loss(step)
     if stopping(job, step):

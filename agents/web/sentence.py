@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from agents.engine import keys
+from agents.engine.failures import tries
 from agents.models import Job, Step
 from agents.states import JobState, StepState
 from agents.web.labels import describe, under_way
@@ -92,7 +93,7 @@ def _running(steps: Sequence[Step], now: datetime) -> str:
     step = steps[0]
     since = f" for {rough(now - step.started_at)}" if step.started_at else ""
     more = f" and {count(len(steps) - 1, 'more step')}" if len(steps) > 1 else ""
-    again = f", attempt {step.attempt}" if step.attempt > 1 else ""
+    again = f", attempt {tries(step)}" if tries(step) > 1 else ""
     if step.tool == THINK:
         return f"The model thinks{since}{again}{more}"
     return f"Runs {step.tool}{more} on worker {step.claimed_by or step.queue}{since}{again}"

@@ -231,6 +231,7 @@ class Panel:
     command: str
     arguments: str
     reason: str
+    by_agent: bool
     requests: list[ApprovalRequest]
     attempts: list[AttemptLine]
     summary: str
@@ -261,6 +262,7 @@ def panel_of(step: Step, work: Work, now: datetime) -> Panel:
         command="" if step.tool == THINK else command(step),
         arguments=pretty(spec_of(step) if step.kind == Step.Kind.MAP else step.arguments),
         reason=readable(step.reason),
+        by_agent=step.proposed_by_id is not None,
         decision=_object(step.decision),
         requests=work.requests.get(str(step.pk), []),
         attempts=[

@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from agents.workflows import cel_check
+from agents.workflows import cel_check, constant_map
 from agents.workflows.cel_check import JOB, MAP_ITEM, STEP, Findings
 from agents.workflows.graph import ancestors, layers
 from agents.workflows.schema import RESERVED_KEYS, as_list, bounded, faults, say
@@ -142,9 +142,17 @@ class _Check:
     def _map(self, given: dict[str, Any], path: Path, before: set[str] | None) -> None:
         if isinstance(given.get("over"), str):
             self._expression(given["over"], (*path, "over"), STEP, before)
+        faulty = len(self.faults)
         tool = self._call(given, path, MAP_ITEM, before) if "tool" in given else None
         if tool is not None and (tool.asks_person or tool.starts_job):
             self._add((*path, "tool"), f"{tool.name} cannot be called for many items: no worker runs it.")
+            return
+        arguments = given.get("arguments", {})
+        if "over" in given and isinstance(arguments, dict):
+            for below, message in constant_map.faults(
+                given["over"], arguments, None if len(self.faults) > faulty else tool
+            ):
+                self._add((*path, *below), message)
 
     def _workflow(self, given: str, path: Path) -> None:
         name, _, number = given.partition("@")

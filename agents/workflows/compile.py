@@ -10,7 +10,7 @@ What each kind of step becomes:
 - `goal`: kind JOB with the tool `job.delegate` and arguments {goal, agent?, tools?, max_tokens?}.
 
 `when` becomes the step's condition, `retry` {max_attempts, delay_s, backoff, max_delay_s, on}, `timeout` timeout_s,
-`fallbacks` and `compensation` {tool, arguments}, the latter two with their templates unresolved. Outputs stay in the
+`fallbacks` {tool, arguments, on?} and `compensation` {tool, arguments}, the latter two with their templates unresolved. Outputs stay in the
 version's definition, where the engine reads them when the job ends.
 """
 

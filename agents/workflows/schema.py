@@ -26,6 +26,20 @@ _call = {
     "required": ["tool"],
     "additionalProperties": False,
 }
+_CODE = r"^[a-z][a-z0-9_]*$"
+_fallback = {
+    **_call,
+    "properties": {
+        **_call["properties"],  # type: ignore[dict-item]
+        "on": {
+            "type": "array",
+            "items": {"type": "string", "pattern": _CODE, "maxLength": 60},
+            "minItems": 1,
+            "maxItems": 16,
+            "uniqueItems": True,
+        },
+    },
+}
 _RETRY = {
     "type": "object",
     "properties": {
@@ -73,7 +87,7 @@ _STEP: dict[str, Any] = {
         **_call["properties"],  # type: ignore[dict-item]
         "retry": _RETRY,
         "timeout": _duration,
-        "fallbacks": {"type": "array", "items": _call, "maxItems": 8},
+        "fallbacks": {"type": "array", "items": _fallback, "maxItems": 8},
         "compensation": _call,
         "map": _MAP,
         "workflow": {"type": "string", "pattern": r"^[a-z0-9][a-z0-9_-]*(@[1-9][0-9]{0,8})?$", "maxLength": 90},

@@ -121,6 +121,7 @@ def test_resolved_arguments_must_fit_the_tool():
         ({"retry": {"on": ["rain"]}}, "steps[0].retry.on[0]"),
         ({"timeout_s": 0}, "steps[0].timeout_s"),
         ({"fallbacks": [{"tool": "no.such"}]}, "steps[0].fallbacks[0].tool"),
+        ({"fallbacks": [{"tool": "test.note", "on": ["Not A Code"]}]}, "steps[0].fallbacks[0].on[0]"),
         ({"compensation": {"tool": "test.note", "arguments": {"bogus": 1}}}, "steps[0].compensation.arguments.bogus"),
         ({"compensation": {"tool": "llm.think"}}, "steps[0].compensation.tool"),
     ],
@@ -182,6 +183,20 @@ def test_fallbacks_are_tried_in_order_and_decided_anew(test_tools):
     assert run_due(job).state == JobState.SUCCEEDED
     assert [text for _, text in test_tools.RAN] == ["", "", "third for ada", "b"]
     assert Record.objects.filter(event="step.fell_back", target_id=str(a.pk)).count() == 2
+
+
+def test_a_fallback_is_for_the_errors_that_it_names(test_tools):
+    publish(("test.*", "allow"))
+    others = [
+        {"tool": "test.note", "arguments": {"text": "for conflicts"}, "on": ["conflict"]},
+        {"tool": "test.note", "arguments": {"text": "for bugs", "fail": "refuse"}, "on": ["timeout", "bug"]},
+        {"tool": "test.note", "arguments": {"text": "for a code"}, "on": ["tool_refused"]},
+    ]
+    job = plan(step("a", fail="crash", fallbacks=others), step("b", fail="not_ok", fallbacks=others[:2]))
+    run_due(job)
+    assert (get(job, "a").state, get(job, "a").fallback_used) == ("succeeded", 3)
+    assert (get(job, "b").state, get(job, "b").error_code, get(job, "b").fallback_used) == ("failed", "not_ok", 0)
+    assert [text for _, text in test_tools.RAN if text] == ["for bugs", "for a code"]
 
 
 # limits

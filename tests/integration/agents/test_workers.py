@@ -15,6 +15,7 @@ from django.utils import timezone
 from agents.draining import RESTART_CODE, Draining
 from agents.engine import watchdog
 from agents.engine.execute import claim_step
+from agents.engine.failures import tries
 from agents.engine.leases import Leases
 from agents.models import Attempt, Canary, Step, WorkerProcess
 from agents.states import StepState
@@ -114,6 +115,7 @@ def test_a_drained_worker_begins_nothing_and_hands_back_what_runs_too_long():
     for one in held:
         one.refresh_from_db()
         assert (one.state, one.attempt, one.losses) == (StepState.QUEUED, 1, 0), "handed back long before its lease"
+        assert tries(one) == 0, "that was none of its attempts"
         assert Attempt.objects.get(step=one).outcome == "lost"
     third.refresh_from_db()
     assert (third.state, third.attempt) == (StepState.QUEUED, 0)

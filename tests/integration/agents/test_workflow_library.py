@@ -153,6 +153,15 @@ def test_sync_hands_a_conflict_to_a_person(remote, tmp_path, how: str):
     assert job.outputs == {"commit": git(remote, "rev-parse", "release"), "by_person": True}
 
 
+def test_sync_asks_nobody_about_what_is_no_conflict(remote, tmp_path):
+    change(remote, "topic", "ours\n", tmp_path)
+    job = start("sync", branch="topic", onto="nowhere")
+    while ApprovalRequest.objects.filter(parent_id=str(job.pk), state="pending").exists():
+        approve(job)
+    job.refresh_from_db()
+    assert (job.state, step_of(job, "rebase").tool) == (JobState.FAILED, "git.rebase"), states(job)
+
+
 def test_review_gives_findings_with_file_and_line(remote, tmp_path):
     change(remote, "topic", "# billing\n\nTODO: write this\n", tmp_path)
     job = start("review", branch="topic")

@@ -137,6 +137,31 @@ outputs: {x: steps.q.ok}
     ]
 
 
+@pytest.mark.parametrize(
+    ("over", "problem"),
+    [
+        ('"3"', ("arguments", "Item 0: arguments.path: 0 is not of type 'string'")),
+        ("[a, 7]", ("arguments", "Item 1: arguments.path: 7 is not of type 'string'")),
+        ("\"['a', 'b']\"", None),
+        ('"[7].map(n, string(n))"', None),
+        ("inputs.n", None),
+        ('"true"', ("over", "This gives neither a list nor a whole number.")),
+        ('"[1][2]"', ("over", "index out of bounds: 2")),
+        ('"2 - 3"', ("over", "This gives a number below 0.")),
+        ('"1000000"', ("over", "A map has at most 100,000 items, not 1,000,000.")),
+    ],
+)
+def test_a_map_over_a_constant_is_tried_before_it_runs(over: str, problem: tuple[str, str] | None):
+    source = f"""\
+name: x
+inputs: {{properties: {{n: {{type: array}}}}}}
+steps:
+  - {{key: a, map: {{over: {over}, tool: files.read, arguments: {{path: "${{{{ item }}}}"}}}}}}
+"""
+    found = [(one.path.removeprefix("steps[0].map."), one.message) for one in check(source).problems]
+    assert found == ([] if problem is None else [problem])
+
+
 def test_a_step_reads_only_what_has_ended():
     source = "name: x\nsteps:\n- {key: a, tool: git.status}\n- {key: b, tool: git.status, when: steps.a.ok}\n"
     [problem] = check(source).problems

@@ -108,6 +108,7 @@ class Merge(GitTool):
             f"{plural(len(conflicts), 'file')} in conflict; the merge was "
             + ("left for you to resolve." if kept else "taken back."),
             code="conflicts",
+            error_code="conflict",
             text="\n".join(["In conflict:", *conflicts[:ENTRIES_MAX]]),
             exit_code=done.exit_code,
             conflicts=conflicts[:ENTRIES_MAX],
