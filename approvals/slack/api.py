@@ -1,7 +1,8 @@
 """Slack's Web API, with errors that say whether another try helps."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
@@ -40,21 +41,35 @@ def interactive() -> bool:
 
 
 def call(method: str, arguments: Mapping[str, Any], *, timeout_s: int = TIMEOUT_S) -> SlackResponse:
-    """One call, such as `chat.postMessage`.
+    """One call that writes, such as `chat.postMessage`.
 
     Raises:
         ChannelError: Slack did not take it, or could not be reached; the token is never part of what it says.
     """
-    client = WebClient(
-        token=settings.SLACK_BOT_TOKEN, base_url=settings.SLACK_API_URL, timeout=timeout_s, retry_handlers=[]
-    )
+    with _told(method):
+        return _client(timeout_s).api_call(method, json=dict(arguments))
+
+
+def ask(method: str, arguments: Mapping[str, Any], *, timeout_s: int = TIMEOUT_S) -> SlackResponse:
+    """One call that reads, such as `users.info`: those take no JSON. Raises ChannelError."""
+    with _told(method):
+        return _client(timeout_s).api_call(method, params=dict(arguments))
+
+
+@contextmanager
+def _told(method: str) -> Iterator[None]:
     try:
-        return client.api_call(method, json=dict(arguments))
+        yield
     except SlackApiError as error:
         said = str(error.response.get("error") or error.response.status_code)[:100]
         raise ChannelError(f"Slack refuses {method}: {said}", permanent=said in _FINAL) from None
     except (SlackClientError, OSError, ValueError) as error:
         raise ChannelError(f"Slack could not be reached for {method}: {type(error).__name__}.") from None
+
+
+def _client(timeout_s: int) -> WebClient:
+    token, url = settings.SLACK_BOT_TOKEN, settings.SLACK_API_URL
+    return WebClient(token=token, base_url=url, timeout=timeout_s, retry_handlers=[])
 
 
 def say(channel: str, user: str, text: str) -> None:

@@ -111,7 +111,7 @@ def unlink(identity_id: UUID, *, by: User) -> bool:
 def _same_person(account: Account, by: User) -> None:
     """Raises IdentityRefused."""
     try:
-        profile = (api.call("users.info", {"user": account.user}).get("user") or {}).get("profile") or {}
+        profile = (api.ask("users.info", {"user": account.user}).get("user") or {}).get("profile") or {}
     except ChannelError as error:
         raise IdentityRefused(f"Slack could not be asked whose account this is: {error.message}") from None
     address = str(profile.get("email") or "")
