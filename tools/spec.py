@@ -28,10 +28,12 @@ class Risk(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskScore:
-    """level, and the reasons in words that an approver reads."""
+    """level, the reasons in words that an approver reads, and a number from 0 to 100 once it is assessed as a whole
+    (`tools.risk.assess`)."""
 
     level: Risk
     reasons: tuple[str, ...] = ()
+    score: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,8 @@ class Call:
     tool, schema_version: which tool, which version of its schema; arguments: validated JSON; workspace_id: the job's
     workspace; target_state: what an approver saw of the world (such as the commit that a push would move), empty
     where nobody was asked; preview_digest: SHA-256 (hex) of the preview that an approver saw, or ""; many: the
-    arguments are {"calls": [arguments, …]}, and the tool runs once for each (`tools.batch`).
+    arguments are {"calls": [arguments, …]}, and the tool runs once for each (`tools.batch`); policy: the version of the
+    policy that lets it run, "" where none says so; constraints: how it must run (`tools.constraints`).
     """
 
     tool: str
@@ -64,6 +67,8 @@ class Call:
     target_state: Mapping[str, Any] = field(default_factory=dict)
     preview_digest: str = ""
     many: bool = False
+    policy: str = ""
+    constraints: Mapping[str, Any] = field(default_factory=dict)
 
     def digest(self) -> str:
         """SHA-256, hex, over a domain tag and the JCS form (RFC 8785) of every field."""
@@ -77,6 +82,10 @@ class Call:
         }
         if self.many:
             body["many"] = True
+        if self.policy:
+            body["policy"] = self.policy
+        if self.constraints:
+            body["constraints"] = dict(self.constraints)
         return hashlib.sha256(b"countersign-call/v1\n" + canonical_json(body)).hexdigest()
 
 

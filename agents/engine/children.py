@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet, Sum
 
 from agents import feed
-from agents.engine import grants
+from agents.engine import grants, recheck, stale
 from agents.engine.advance import advance
 from agents.engine.cancel import cancel_job
 from agents.engine.gate import call_of, proposer
@@ -45,6 +45,7 @@ class CannotDelegate(AgentsError):
 @transaction.atomic
 def start(step_id: UUID, *, now: datetime) -> UUID | None:
     """Starts the child job of a step that waits for one, once; the child's id, None where there is nothing to start."""
+    approval = recheck.hold(step_id)  # before the job, as everywhere
     try:
         job = lock_job_of(step_id)
     except Job.DoesNotExist:
@@ -52,6 +53,9 @@ def start(step_id: UUID, *, now: datetime) -> UUID | None:
     step = _waiting().filter(pk=step_id, spec__isnull=True).first()
     if step is None or job.cancel_requested or job.state == JobState.PAUSED:
         return None
+    if not (recheck.stands(job, step, approval, now=now) and stale.stands(job, step, now=now)):
+        return None
+    recheck.begun(approval)
     assert step.permit_id is not None
     try:
         permits.spend(step.permit_id, digest=call_of(step).digest(), by="engine", now=now, subject=str(step.pk))

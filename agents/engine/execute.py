@@ -13,7 +13,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from agents import feed
-from agents.engine import recheck
+from agents.engine import recheck, stale
 from agents.engine.acting import act, settle_patiently
 from agents.engine.gate import call_of
 from agents.engine.hot import work
@@ -72,7 +72,9 @@ def claim_step(step_id: UUID, fence: int, delivery: Delivery, *, now: datetime) 
     except Job.DoesNotExist:
         return None
     due = Step.objects.filter(pk=step_id, state=StepState.QUEUED, attempt=fence, cancel_requested=False).first()
-    if due is None or not recheck.stands(job, due, approval, now=now):
+    if due is None or (due.not_before is not None and due.not_before > now):
+        return None
+    if not (recheck.stands(job, due, approval, now=now) and stale.stands(job, due, now=now)):
         return None
     if not allows(step_id, fence, now=now):
         return None

@@ -20,21 +20,24 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import connection
 from django.db.models import Count, Max, Q
 
 from agents import feed
-from agents.engine import expressions
+from agents.engine import expressions, facts
 from agents.engine.transitions import ENGINE, move_step, step_entry, step_facts, step_target
 from agents.errors import AgentsError, InvalidPlan
 from agents.models import Job, MapItem, Step
 from agents.states import STEP_OPEN, StepState
+from approvals.policy import constraints
 from approvals.policy.evaluate import Decision, PolicyInput, evaluate_each
+from approvals.policy.published import Needs
 from audit.append import record
 from audit.canonical import canonical_json
 from audit.kinds import Event
-from tools import registry
+from tools import registry, risk
 from tools.batch import CALLS_MAX
 from tools.errors import ToolError
 from tools.spec import Effect, Result, Tool
@@ -110,22 +113,38 @@ def go_on(job: Job, step: Step, *, now: datetime) -> list[Step]:
     return []
 
 
-def decide(step: Step, given: PolicyInput) -> Decision:
-    """What the policies say of a chunk: the strictest answer of its items.
+def decide(step: Step, given: PolicyInput, versions: frozenset[UUID], needs: Needs, place: risk.Place) -> Decision:
+    """What this set of policies says of a chunk: the strictest answer of its items, with the constraints of all.
 
     Items that are denied while others are not leave the chunk here, each with its row; the others' call is what is
     decided, asked about and permitted.
     """
     tool = registry.get(step.tool)
     calls: list[dict[str, Any]] = step.arguments["calls"]
-    decisions = evaluate_each(given, [(arguments, str(tool.risk(arguments).level)) for arguments in calls])
-    denied = [place for place, decision in enumerate(decisions) if decision.effect == "deny"]
+    opinion = risk.opinion_of(step.opinion)
+    asked: list[tuple[dict[str, Any], str, dict[str, Any]]] = []
+    for arguments in calls:
+        score = risk.assess(tool, arguments, place, opinion=opinion)
+        more = {}
+        if needs.per_call:
+            more = {"risk_score": score.score, **facts.of_arguments(given, arguments, needs.facts)}
+        asked.append((arguments, str(score.level), more))
+    decisions = evaluate_each(versions, given, asked)
+    denied = [index for index, decision in enumerate(decisions) if decision.effect == "deny"]
     if len(denied) == len(calls):
         return decisions[0]
     if denied:
         _leave_out(step, denied, decisions)
     rest = [decision for decision in decisions if decision.effect != "deny"]
-    return max(rest, key=lambda one: (one.effect == "ask", one.quorum, -one.expires_s))
+    strictest = max(rest, key=lambda one: (one.effect == "ask", one.quorum, -one.expires_s))
+    different = list({id(one): one for one in rest}.values())
+    if len(different) == 1:
+        return strictest
+    return replace(
+        strictest,
+        constraints=constraints.merged(one.constraints for one in different),
+        gives=sorted({label for one in different for label in one.gives}),
+    )
 
 
 def keep(chunk: Step, result: Result) -> Result:

@@ -3,25 +3,27 @@
 from datetime import datetime
 from typing import Any
 
-from agents.engine import dispatch, fanout, grants
+from agents.engine import dispatch, facts, fanout, grants, leave
 from agents.engine.transitions import move_step, step_facts, step_target
 from agents.models import Job, Step
 from agents.states import JobState, StepState
 from approvals import requests
-from approvals.policy.evaluate import Decision, PolicyInput, evaluate
+from approvals.policy import published
+from approvals.policy.evaluate import Decision, PolicyInput, evaluate_by
 from audit.actor import Actor
 from audit.append import record
 from audit.kinds import Event
 from tools import batch, permits, registry
+from tools import risk as risks
 from tools.errors import UnknownTool
-from tools.spec import Call, Risk, RiskScore
+from tools.spec import Call, RiskScore
 
 POLICY = Actor.system("policy")
-_RISKS = [Risk.LOW, Risk.MEDIUM, Risk.HIGH]
 
 
 def call_of(step: Step) -> Call:
-    """The exact call that the step stands for, with what an approver saw where one was asked."""
+    """The exact call that the step stands for, with what an approver saw where one was asked, and how it must run."""
+    decision = step.decision or {}
     return Call(
         tool=step.tool,
         schema_version=step.schema_version,
@@ -30,24 +32,34 @@ def call_of(step: Step) -> Call:
         target_state=step.target_state,
         preview_digest=step.preview_digest,
         many=step.kind == Step.Kind.CHUNK,
+        policy=decision.get("policy_version_id") or "",
+        constraints=decision.get("constraints") or {},
     )
 
 
-def risk_of(step: Step) -> RiskScore:
-    """Of the step's call; of many calls, the highest."""
+def place_of(job: Job) -> risks.Place:
+    """Where its calls act, as far as that makes them more dangerous."""
+    if job.repository is None:
+        return risks.Place()
+    return risks.Place(default_branch=job.repository.default_branch, environment=job.repository.environment)
+
+
+def risk_of(step: Step, job: Job | None = None) -> RiskScore:
+    """Of the step's call; of many calls, the highest. A model's opinion of it may raise the risk, never lower it."""
     tool = registry.get(step.tool)
-    scores = [tool.risk(arguments) for arguments in batch.arguments_of(call_of(step))]
-    return max(scores, key=lambda score: _RISKS.index(score.level))
+    calls = batch.arguments_of(call_of(step))
+    return risks.assess_each(tool, calls, place_of(job or step.job), opinion=risks.opinion_of(step.opinion))
 
 
-def policy_input(job: Job, step: Step, risk: RiskScore) -> PolicyInput:
-    """What the policies see of a call."""
+def policy_input(job: Job, step: Step, risk: RiskScore, *, now: datetime | None = None) -> PolicyInput:
+    """What the policies see of a call, but for what has to be looked up (`agents.engine.facts`)."""
     return PolicyInput(
         tool=step.tool,
         arguments=step.arguments,
         effect=step.effect,
         queue=step.queue,
         risk=str(risk.level),
+        risk_score=risk.score,
         agent=job.agent.name if job.agent else "",
         owner=job.owner.get_username(),
         owner_id=job.owner.pk,
@@ -58,7 +70,28 @@ def policy_input(job: Job, step: Step, risk: RiskScore) -> PolicyInput:
         job_id=str(job.pk),
         step_id=str(step.pk),
         kind=job.kind,
+        tenant=facts.tenant_name(job),
+        environment=job.repository.environment if job.repository else "",
+        now=now,
     )
+
+
+def decide(job: Job, step: Step, *, now: datetime, claiming: bool = False) -> tuple[Decision, RiskScore]:
+    """What is in force says of the step's call, and its risk. A chunk's items that are denied alone leave it here.
+
+    claiming: it begins now, so that what was spent is counted one call after the other.
+
+    Raises:
+        UnknownTool
+    """
+    versions = published.ids()
+    needs = published.of(versions).needs(step.tool)
+    risk = risk_of(step, job)
+    given = policy_input(job, step, risk, now=now)
+    given = facts.with_facts(given, job, step, needs.facts, now=now, claiming=claiming)
+    if step.kind == Step.Kind.CHUNK:
+        return fanout.decide(step, given, versions, needs, place_of(job)), risk
+    return evaluate_by(versions, given), risk
 
 
 def gate(job: Job, step: Step, *, now: datetime) -> None:
@@ -76,9 +109,7 @@ def gate(job: Job, step: Step, *, now: datetime) -> None:
     if not grants.covers(job.grant, tool):
         _refuse(step, "beyond_grant", f"{tool.name} is more than this job was given to use.", now=now)
         return
-    risk = risk_of(step)
-    given = policy_input(job, step, risk)
-    decision = fanout.decide(step, given) if step.kind == Step.Kind.CHUNK else evaluate(given)
+    decision, risk = decide(job, step, now=now)
     changes: dict[str, Any] = {
         "decision": decision.as_json(),
         "risk": str(risk.level),
@@ -88,18 +119,8 @@ def gate(job: Job, step: Step, *, now: datetime) -> None:
         "preview_digest": "",
         "lease_until": None,
     }
-    step.target_state, step.preview_digest = {}, ""
-    call = call_of(step)
-    record(
-        Event.STEP_DECIDED,
-        actor=POLICY,
-        target=step_target(step),
-        outcome=decision.effect,
-        context=step_facts(
-            step, policy=decision.policy, rule=decision.rule, digest=call.digest(), risk=str(risk.level)
-        ),
-        payload={"reason": decision.reason},
-    )
+    step.target_state, step.preview_digest, step.decision = {}, "", decision.as_json()
+    record_decision(step, decision, risk)
     if decision.effect == "deny":
         move_step(
             step,
@@ -115,11 +136,33 @@ def gate(job: Job, step: Step, *, now: datetime) -> None:
         )
     elif tool.asks_person:
         ask_question(job, step, decision, now=now, changes=changes)
+    elif decision.effect == "ask" and (given := leave.by_grant(job, step, decision, risk, now=now)) is not None:
+        changes["decision"] = {**decision.as_json(), **leave.told(given)}
+        grant(step, granted_by=f"grant {given.pk}", now=now, changes=changes)
     elif decision.effect == "ask":
         move_step(step, StepState.READY, now=now, dispatched_at=now, **changes)
         dispatch.after_commit(step)
     else:
         grant(step, granted_by=f"policy {decision.policy} rule {decision.rule}", now=now, changes=changes)
+
+
+def record_decision(step: Step, decision: Decision, risk: RiskScore) -> None:
+    """Says in the audit log what was decided about the step's call as it is now."""
+    record(
+        Event.STEP_DECIDED,
+        actor=POLICY,
+        target=step_target(step),
+        outcome=decision.effect,
+        context=step_facts(
+            step,
+            policy=decision.policy,
+            rule=decision.rule,
+            digest=call_of(step).digest(),
+            risk=str(risk.level),
+            **facts.recorded_facts(decision),
+        ),
+        payload={"reason": decision.reason},
+    )
 
 
 def _refuse(step: Step, code: str, message: str, *, now: datetime) -> None:
@@ -207,15 +250,17 @@ def ask_question(job: Job, step: Step, decision: Decision, *, now: datetime, cha
 
 
 def request_context(job: Job, step: Step) -> dict[str, Any]:
-    """What an approver reads about where a request comes from. `reason` is the agent's own words: untrusted."""
+    """What an approver reads about where a request comes from. `reason` is the agent's own words, or where `by_agent` is
+    false those of whoever wrote the plan: untrusted."""
     return {
         "goal": job.goal,
         "agent": job.agent.name if job.agent else "",
         "requester": job.owner.get_username(),
-        "repository": job.repository.name if job.repository else "",
+        **leave.place(job),
         "step": step.key,
         "queue": step.queue,
         "reason": step.reason,
+        "by_agent": job.kind == Job.Kind.GOAL,
         "labels": job.labels,
     }
 

@@ -11,12 +11,30 @@ from typing import Any
 import cel
 
 from approvals.errors import ConditionFailed, InvalidCondition
+from approvals.policy.inputs import JOB_SPENT, OWNER_SPENT
 
 LENGTH_MAX = 2000
 # What a condition sees; `PolicyInput.variables` gives exactly these.
 FIELDS = {
-    "call": frozenset({"tool", "args", "effect", "queue", "risk"}),
-    "job": frozenset({"id", "agent", "owner", "groups", "repository", "branch", "labels", "kind"}),
+    "call": frozenset(
+        {"tool", "args", "effect", "queue", "risk", "risk_score", "program", "programs", "branch", "first_use"}
+    ),
+    "job": frozenset(
+        {"id", "agent", "owner", "groups", "repository", "branch", "labels", "kind"}
+        | {"tenant", "environment", "seen", "spent", "owner_spent"}
+    ),
+}
+NAMES = frozenset({*FIELDS, "now"})
+# What has to be looked up for a field (see `approvals.policy.matching.Matcher.reads`).
+_READS = {
+    ("call", "risk_score"): "risk_score",
+    ("call", "program"): "programs",
+    ("call", "programs"): "programs",
+    ("call", "branch"): "branch",
+    ("call", "first_use"): "first_use",
+    ("job", "seen"): "seen",
+    ("job", "spent"): f"spent:{JOB_SPENT}",
+    ("job", "owner_spent"): f"spent:{OWNER_SPENT}",
 }
 FUNCTIONS = frozenset(
     {"size", "contains", "startsWith", "endsWith", "matches", "type", "duration", "timestamp"}
@@ -48,8 +66,9 @@ def check(source: str) -> None:
     code = _STRING.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), source)
     bound = set(_BOUND.findall(code))
     for name in program.variables():
-        if name not in FIELDS and name not in bound and name.isidentifier():
-            raise _at(code, _NAME.format(re.escape(name)), f"Unknown name {name!r}: a condition sees call and job.")
+        if name not in NAMES and name not in bound and name.isidentifier():
+            message = f"Unknown name {name!r}: a condition sees call, job and now."
+            raise _at(code, _NAME.format(re.escape(name)), message)
     for name in program.functions():
         if name.isidentifier() and not name.startswith("_") and name not in FUNCTIONS:
             raise _at(
@@ -68,6 +87,18 @@ def reads_arguments(source: str) -> bool:
     code = _STRING.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), source)
     plain = {found.start() for found in _OTHER_FIELD.finditer(code)}
     return any(found.start() not in plain for found in _CALL.finditer(code))
+
+
+@lru_cache(maxsize=1024)
+def reads(source: str) -> frozenset[str]:
+    """What has to be looked up before the condition can be evaluated; of `call` or `job` used as a whole, everything."""
+    code = _STRING.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), source)
+    found = {_READS[named] for named in _FIELD.findall(code) if named in _READS}
+    for root in FIELDS:
+        whole = len(re.findall(_NAME.format(root), code))
+        if whole > sum(name == root for name, _ in _FIELD.findall(code)):
+            found |= {read for (name, _), read in _READS.items() if name == root}
+    return frozenset(found | ({"time"} if re.search(_NAME.format("now"), code) else set()))
 
 
 def scope(variables: Mapping[str, Any]) -> Scope:

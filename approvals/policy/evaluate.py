@@ -1,73 +1,52 @@
 """What the published policies say of one exact call.
 
 Within a policy a matching deny wins, else the first matching rule by order. Across policies the stricter answer wins:
-deny, then ask, then allow (docs/decisions/0002). Where no policy has a matching rule, the call is denied.
+deny, then ask, then allow (docs/decisions/0002), and the constraints of all of them hold. Where no policy has a matching
+rule, the call is denied. A freeze window only takes leave away.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
+from uuid import UUID
 
 from approvals.errors import ConditionFailed
-from approvals.models import PolicyRule, PolicyVersion
-from approvals.policy import conditions
-from approvals.policy.match import matches
+from approvals.models import PolicyRule
+from approvals.policy import conditions, constraints, published
+from approvals.policy.inputs import PolicyInput
+from approvals.policy.published import Freeze, Policy, Published, Rule, compiled
+
+__all__ = [
+    "ALLOW",
+    "ASK",
+    "DENY",
+    "FREEZE",
+    "NOTHING_ALLOWS",
+    "Decision",
+    "PolicyInput",
+    "compiled",
+    "decide",
+    "evaluate",
+    "evaluate_by",
+    "evaluate_each",
+]
 
 ALLOW, ASK, DENY = PolicyRule.Effect.ALLOW, PolicyRule.Effect.ASK, PolicyRule.Effect.DENY
 NOTHING_ALLOWS = "No published policy allows this call."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyInput:
-    """A call and its job, as policies see them.
-
-    effect, queue, risk: of the tool and this call; repository, branch: name and default branch, or ""; groups: names
-    of the owner's groups; kind: "goal" or "plan".
-    """
-
-    tool: str
-    arguments: Mapping[str, Any]
-    effect: str
-    queue: str
-    risk: str
-    agent: str
-    owner: str
-    owner_id: int
-    groups: list[str]
-    repository: str
-    branch: str
-    labels: Mapping[str, Any]
-    job_id: str
-    step_id: str
-    kind: str
-
-    def variables(self) -> dict[str, Any]:
-        """`call` and `job`, as conditions name them."""
-        return {
-            "call": {
-                "tool": self.tool,
-                "args": dict(self.arguments),
-                "effect": str(self.effect),
-                "queue": self.queue,
-                "risk": str(self.risk),
-            },
-            "job": {
-                "id": self.job_id,
-                "agent": self.agent,
-                "owner": self.owner,
-                "groups": list(self.groups),
-                "repository": self.repository,
-                "branch": self.branch,
-                "labels": dict(self.labels),
-                "kind": str(self.kind),
-            },
-        }
+FREEZE = "freeze"  # the policy's name in decisions by a freeze window
+_STRICTEST = [DENY, ASK, ALLOW]
+_NO_POLICY = f"{NOTHING_ALLOWS} No policy is published at all."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """effect: "allow", "ask" or "deny"; policy: as in "default@1", or "" where nothing matched; approvers_id: the
     group to ask (its primary key); quorum: how many of them; expires_s: seconds until an unanswered request expires.
+
+    roles, second_factor, execution_expires_s, escalate_to_id, grant_max_s: of an ask, as its rule says; constraints: how
+    the call must run; gives: labels that the job has once it ran; versions: the set that decided
+    (`published.digest_of`), "" where it is not what is in force; passing: it holds for its moment only, and is made anew
+    when the call is claimed; facts: what had to be looked up, as it was then.
     """
 
     effect: str
@@ -78,9 +57,21 @@ class Decision:
     approvers_id: int | None = None
     quorum: int = 1
     expires_s: int = 86_400
+    roles: list[dict[str, Any]] = field(default_factory=list)
+    second_factor: bool = False
+    execution_expires_s: int = 86_400
+    escalate_to_id: int | None = None
+    grant_max_s: int = 0
+    constraints: dict[str, Any] = field(default_factory=dict)
+    gives: list[str] = field(default_factory=list)
+    versions: str = ""
+    passing: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without what is as it mostly is."""
+        known = {name: getattr(self, name) for name in _ALWAYS}
+        return known | {name: value for name, usual in _USUAL if (value := getattr(self, name)) != usual}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -89,89 +80,134 @@ class Decision:
         return cls(**{name: given for name, given in value.items() if name in known})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rule:
-    name: str
-    tools: tuple[str, ...]
-    condition: str
-    effect: str
-    reason: str
-    approvers_id: int | None
-    quorum: int
-    expires_s: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Policy:
-    label: str
-    version_id: str
-    rules: tuple[_Rule, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Published:
-    versions: frozenset[Any] = frozenset()
-    policies: tuple[_Policy, ...] = field(default=())
-
-
-# Replaced as a whole, never changed: threads may share it.
-_cached = _Published()
+_ALWAYS = ("effect", "policy", "policy_version_id", "rule", "reason", "approvers_id", "quorum", "expires_s", "versions")
+_USUAL = [(name, usual) for name, usual in asdict(Decision(effect="")).items() if name not in _ALWAYS]
 
 
 def evaluate(given: PolicyInput) -> Decision:
-    """Decides by the versions that are published now, as this transaction sees it. One small query a call."""
-    return _decide(_published(), given)
+    """Decides by what is in force now, as this transaction sees it. One small query a call."""
+    return evaluate_by(published.ids(), given)
 
 
-def evaluate_each(given: PolicyInput, calls: Sequence[tuple[Mapping[str, Any], str]]) -> list[Decision]:
-    """The same for many calls of one tool, by the same versions: `given` with each of these arguments and risks.
+def evaluate_by(versions: frozenset[UUID], given: PolicyInput) -> Decision:
+    """The same by the set that the caller's transaction has read (`published.ids`)."""
+    return _by(published.of(versions), given)
 
-    Where no condition of a rule for this tool reads the arguments, calls of the same risk have the same answer.
+
+def evaluate_each(
+    versions: frozenset[UUID], given: PolicyInput, calls: Sequence[tuple[Mapping[str, Any], str, Mapping[str, Any]]]
+) -> list[Decision]:
+    """The same for many calls of one tool: `given` with each of these arguments, risks and other changes.
+
+    Where no rule for this tool looks at more than the risk's level, calls of the same risk have the same answer.
     """
-    policies = tuple(_for_tool(policy, given.tool) for policy in _published())
-    if any(conditions.reads_arguments(rule.condition) for policy in policies for rule in policy.rules):
-        return [_decide(policies, replace(given, arguments=arguments, risk=risk)) for arguments, risk in calls]
-    known: dict[str, Decision] = {}
-    for arguments, risk in calls:
-        if risk not in known:
-            known[risk] = _decide(policies, replace(given, arguments=arguments, risk=risk))
-    return [known[risk] for _, risk in calls]
+    known = published.of(versions)
+    if known.needs(given.tool).per_call:
+        return [_by(known, replace(given, arguments=arguments, risk=risk, **more)) for arguments, risk, more in calls]
+    by_risk: dict[str, Decision] = {}
+    for arguments, risk, more in calls:
+        if risk not in by_risk:
+            by_risk[risk] = _by(known, replace(given, arguments=arguments, risk=risk, **more))
+    return [by_risk[risk] for _, risk, _ in calls]
 
 
-def _for_tool(policy: _Policy, tool: str) -> _Policy:
-    return replace(policy, rules=tuple(rule for rule in policy.rules if matches(rule.tools, tool)))
-
-
-def evaluate_by(versions: frozenset[Any], given: PolicyInput) -> Decision:
-    """The same by the published versions that the caller's transaction has read. versions: their ids."""
-    return _decide(_of(versions), given)
-
-
-def _decide(policies: tuple["_Policy", ...], given: PolicyInput) -> Decision:
-    try:
-        variables = conditions.scope(given.variables())
-    except ConditionFailed as error:
-        return Decision(effect=DENY, reason=f"The policies cannot read this call: {error.message}")
-    answers: list[Decision] = []
+def decide(policies: Sequence[Policy], given: PolicyInput, freezes: Sequence[Freeze] = ()) -> Decision:
+    """What these policies and windows say, whether they are in force or not."""
+    scope = _Scope(given)
+    answers: list[tuple[Decision, Rule]] = []
     failed: list[str] = []
-    for policy in policies:
-        answer = _ask_policy(policy, given.tool, variables, failed)
-        if answer is not None:
-            answers.append(answer)
-    if answers:
-        return min(answers, key=_strictest_first)
-    return Decision(effect=DENY, reason=" ".join([NOTHING_ALLOWS, *failed])[:500])
+    gives: set[str] = set()
+    try:
+        for policy in policies:
+            answer = _ask_policy(policy, given, scope, failed, gives)
+            if answer is not None:
+                answers.append(answer)
+    except _UnreadableError as error:
+        return Decision(effect=DENY, reason=f"The policies cannot read this call: {error}")
+    frozen = [_frozen(freeze, given) for freeze in freezes if _freezes(freeze, given)]
+    found = [answer for answer, _ in answers]
+    if not found and not any(answer.effect == DENY for answer in frozen):
+        why = NOTHING_ALLOWS if policies else _NO_POLICY
+        return Decision(effect=DENY, reason=" ".join([why, *failed])[:500])
+    strictest = min([*found, *frozen], key=_strictest_first)
+    if strictest.effect == DENY:
+        return strictest
+    return replace(
+        strictest, constraints=constraints.merged(rule.constraints for _, rule in answers), gives=sorted(gives)
+    )
 
 
-def _ask_policy(policy: _Policy, tool: str, variables: conditions.Scope, failed: list[str]) -> Decision | None:
-    """The policy's answer, or None where no rule of it matches. Allow rules that cannot be evaluated go to `failed`."""
-    first: Decision | None = None
-    for rule in policy.rules:
-        if not matches(rule.tools, tool) or (first is not None and rule.effect != DENY):
+def _by(known: Published, given: PolicyInput) -> Decision:
+    needs = known.needs(given.tool)
+    decision = decide(known.policies, given, known.freezes)
+    return replace(decision, versions=known.digest, passing=needs.passing, facts=_facts(needs.facts, given))
+
+
+def _facts(read: frozenset[str], given: PolicyInput) -> dict[str, Any]:
+    """What was looked up, as JSON."""
+    found: dict[str, Any] = {}
+    if not read:
+        return found
+    if "first_use" in read:
+        found["first_use"] = given.first_use
+    if "seen" in read:
+        found["seen"] = None if given.seen is None else sorted(given.seen)
+    if "branch" in read:
+        found["branch"] = given.target_branch
+    if "time" in read and given.now is not None:
+        found["now"] = given.now.isoformat()
+    if given.spent:
+        found["spent"] = {account: dict(spent) for account, spent in given.spent.items()}
+    return found
+
+
+class _UnreadableError(Exception):
+    """The call cannot be told to a condition."""
+
+
+class _Scope:
+    """The call's variables, converted for conditions when the first one needs them."""
+
+    __slots__ = ("_given", "_made")
+
+    def __init__(self, given: PolicyInput) -> None:
+        self._given = given
+        self._made: conditions.Scope | None = None
+
+    def holds(self, condition: str) -> bool:
+        """Raises ConditionFailed."""
+        if not condition:
+            return True
+        if self._made is None:
+            try:
+                self._made = conditions.scope(self._given.variables())
+            except ConditionFailed as error:
+                raise _UnreadableError(error.message) from None
+        return conditions.holds(condition, self._made)
+
+    def may_hold(self, condition: str) -> bool:
+        try:
+            return self.holds(condition)
+        except ConditionFailed:
+            return True
+
+
+def _ask_policy(
+    policy: Policy, given: PolicyInput, scope: _Scope, failed: list[str], gives: set[str]
+) -> tuple[Decision, Rule] | None:
+    """The policy's answer and its rule, or None where no rule of it matches. Allow rules that cannot be evaluated go to
+    `failed`; what any rule that lets the call run gives, to `gives`."""
+    first: tuple[Decision, Rule] | None = None
+    for rule in policy.about(given.tool):
+        if rule.gives and rule.matcher.fits(given, strict=False) and scope.may_hold(rule.condition):
+            gives |= rule.gives
+        if first is not None and rule.effect != DENY:
+            continue
+        if not rule.matcher.fits(given, strict=rule.effect == ALLOW):
             continue
         reason = rule.reason
         try:
-            if not conditions.holds(rule.condition, variables):
+            if not scope.holds(rule.condition):
                 continue
         except ConditionFailed as error:
             why = f"The condition of rule {rule.name} of {policy.label} could not be evaluated: {error.message}"
@@ -180,70 +216,43 @@ def _ask_policy(policy: _Policy, tool: str, variables: conditions.Scope, failed:
                 continue
             reason = f"{reason} {why}".strip()[:500]
         answer = Decision(
-            effect=str(rule.effect),
+            effect=rule.effect,
             policy=policy.label,
-            policy_version_id=policy.version_id,
+            policy_version_id=policy.version_id or None,
             rule=rule.name,
             reason=reason,
             approvers_id=rule.approvers_id if rule.effect == ASK else None,
             quorum=rule.quorum,
             expires_s=rule.expires_s,
+            **rule.asking,
         )
         if rule.effect == DENY:
-            return answer
-        first = answer
+            return answer, rule
+        first = answer, rule
     return first
 
 
+def _freezes(freeze: Freeze, given: PolicyInput) -> bool:
+    return (
+        (given.now is None or freeze.starts_at <= given.now < freeze.ends_at)
+        and freeze.tools.fit(given.tool)
+        and (not freeze.effects or str(given.effect) in freeze.effects)
+        and (freeze.environments is None or freeze.environments.fit(given.environment))
+        and (freeze.repositories is None or freeze.repositories.fit(given.repository))
+    )
+
+
+def _frozen(freeze: Freeze, given: PolicyInput) -> Decision:
+    until = f"{freeze.ends_at:%Y-%m-%d %H:%M} UTC"
+    return Decision(
+        effect=freeze.effect,
+        policy=FREEZE,
+        rule=freeze.name,
+        reason=f"{freeze.reason} (frozen until {until})".strip(),
+        approvers_id=freeze.approvers_id if freeze.effect == ASK else None,
+        quorum=freeze.quorum,
+    )
+
+
 def _strictest_first(answer: Decision) -> tuple[int, int, int, str]:
-    return ([DENY, ASK, ALLOW].index(PolicyRule.Effect(answer.effect)), -answer.quorum, answer.expires_s, answer.policy)
-
-
-def _published() -> tuple[_Policy, ...]:
-    """The published rules, read anew when the set of published versions is another one.
-
-    Published versions never change (a trigger holds it), so their ids say all.
-    """
-    return _of(
-        frozenset(
-            PolicyVersion.objects.filter(status=PolicyVersion.Status.PUBLISHED).order_by().values_list("pk", flat=True)
-        )
-    )
-
-
-def _of(seen: frozenset[Any]) -> tuple[_Policy, ...]:
-    global _cached
-    cached = _cached
-    if seen != cached.versions:
-        cached = _cached = _Published(versions=seen, policies=_load(seen))
-    return cached.policies
-
-
-def _load(version_ids: frozenset[Any]) -> tuple[_Policy, ...]:
-    versions = (
-        PolicyVersion.objects.filter(pk__in=version_ids)
-        .select_related("policy")
-        .prefetch_related("rules")
-        .order_by("policy__name")
-    )
-    return tuple(
-        _Policy(
-            label=str(version),
-            version_id=str(version.pk),
-            rules=tuple(_rule(rule) for rule in sorted(version.rules.all(), key=lambda rule: rule.order)),
-        )
-        for version in versions
-    )
-
-
-def _rule(rule: PolicyRule) -> _Rule:
-    return _Rule(
-        name=rule.name,
-        tools=tuple(rule.tools),
-        condition=rule.condition,
-        effect=rule.effect,
-        reason=rule.reason,
-        approvers_id=rule.approvers_id,
-        quorum=rule.quorum,
-        expires_s=rule.expires_s,
-    )
+    return (_STRICTEST.index(PolicyRule.Effect(answer.effect)), -answer.quorum, answer.expires_s, answer.policy)

@@ -28,8 +28,8 @@ Test = Callable[[PolicyInput, bool], bool]
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """reads: the facts beside the call and its job that it asks for: "programs", "branch", "first_use", "seen", "time",
-    and "spent:" with an account."""
+    """reads: the facts beside the call and its job that it asks for: "programs", "branch", "risk_score", "first_use",
+    "seen", "time", and "spent:" with an account."""
 
     tests: tuple[tuple[str, Test], ...]
     reads: frozenset[str]
@@ -44,6 +44,7 @@ class Matcher:
 
 
 ANYTHING = Matcher((), frozenset())
+NOTHING = Matcher((("match", lambda call, strict: False),), frozenset())
 
 
 def problems(match: Any) -> list[str]:
@@ -139,7 +140,7 @@ def _labels(given: Any) -> tuple[Test, set[str]]:
 
 
 def _risk_at_least(given: Any) -> tuple[Test, set[str]]:
-    return lambda call, strict: call.risk_score >= given, set()
+    return lambda call, strict: call.risk_score >= given, {"risk_score"}
 
 
 def _time(given: Any) -> tuple[Test, set[str]]:

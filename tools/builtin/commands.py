@@ -163,6 +163,10 @@ _INTERPRETERS: dict[str, tuple[str, ...]] = {
     "php": ("r",),
     "lua": ("e",),
 }
+# Programs that run others, which stand among their words.
+WRAPPERS = frozenset(name for name, why in _DANGEROUS.items() if why in (_HIDES, _PRIVILEGE))
+INTERPRETERS = frozenset(_INTERPRETERS)
+TEXT_OPTIONS = _INTERPRETERS  # by interpreter
 _FIND_ACTS = frozenset({"-exec", "-execdir", "-ok", "-okdir", "-delete", "-fprint", "-fprint0", "-fprintf", "-fls"})
 _SED_ACTS = ("-i", "--in-place", "-e", "-f", "--expression", "--file")
 

@@ -6,6 +6,7 @@ from agents.engine.hot.rows import JobRow, StepRow
 from agents.engine.hot.values import Answer, Claim, Claimed, Delivery, Otherwise
 from agents.engine.hot.writes import Writes
 from agents.states import JobState, StepState
+from approvals.policy import published
 from audit.actor import Actor, Target
 from audit.ids import uuid7
 from audit.kinds import Event
@@ -29,6 +30,9 @@ def claim(wish: Claim, view: "View", writes: Writes) -> Answer:
     plain = step.state == StepState.QUEUED and not (step.special or step.cancel_requested or step.delayed)
     if not plain or not job.plain or job.limited(step.tool) or step.permit_id is None or step.seen:
         return Otherwise.GENERAL
+    decision = step.decided
+    if decision.get("passing") or decision.get("versions") != published.digest_of(job.policies):
+        return Otherwise.GENERAL  # it is decided on anew
     call = call_of(step)
     digest = call.digest()
     writes.add("claimed", id=str(step.id), attempt=step.attempt, worker=wish.delivery.worker)
@@ -77,6 +81,7 @@ def begin(
 
 def call_of(step: StepRow) -> Call:
     """See `agents.engine.gate.call_of`."""
+    decision = step.decided
     return Call(
         tool=step.tool,
         schema_version=step.schema_version,
@@ -84,4 +89,6 @@ def call_of(step: StepRow) -> Call:
         workspace_id=str(step.job_id),
         target_state=step.target_state,
         preview_digest=step.preview_digest,
+        policy=decision.get("policy_version_id") or "",
+        constraints=decision.get("constraints") or {},
     )

@@ -18,6 +18,7 @@ from agents.engine.hot.rows import JobRow, StepRow
 from agents.engine.hot.successes import decide, release
 from agents.engine.hot.writes import Writes
 from agents.models import Job, Step
+from approvals.policy import published
 from approvals.policy.evaluate import Decision
 from audit.actor import Actor, Target
 from audit.enrolment import process_key
@@ -28,10 +29,10 @@ _JOB = "INSERT INTO agents_job SELECT * FROM jsonb_populate_record(NULL::agents_
 _STEPS = "INSERT INTO agents_step SELECT * FROM jsonb_populate_recordset(NULL::agents_step, %s::jsonb)"
 # What waits for its release from the start, where its queue took nothing a moment ago.
 _WAITING = "UPDATE agents_step SET dispatched_at = NULL WHERE id = ANY(%s)"
-_KNOWN = """
+_KNOWN = f"""
 SELECT ARRAY(SELECT g.name::text FROM auth_user_groups m JOIN auth_group g ON g.id = m.group_id WHERE m.user_id = %s),
-       ARRAY(SELECT v.id FROM approvals_policyversion v WHERE v.status = 'published')
-"""
+       ARRAY({published.SET}), (SELECT t.name FROM agents_tenant t WHERE t.id = %s)
+"""  # noqa: S608 constants only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +93,10 @@ def _plain(job: Job) -> bool:
 def _job_row(job: Job, raw: Raw) -> JobRow:
     cursor = Cursor(raw)
     with connection.wrap_database_errors:
-        cursor.execute(_KNOWN, [job.owner_id], prepare=True)
+        cursor.execute(_KNOWN, [job.owner_id, job.tenant_id], prepare=True)
         found = cursor.fetchone()
     assert found is not None
-    groups, policies = found
+    groups, policies, tenant = found
     return JobRow(
         id=job.pk,
         kind=str(job.kind),
@@ -109,7 +110,9 @@ def _job_row(job: Job, raw: Raw) -> JobRow:
         agent=job.agent.name if job.agent else "",
         repository=job.repository.name if job.repository else "",
         branch=job.repository.default_branch if job.repository else "",
+        environment=job.repository.environment if job.repository else "",
         tenant_id=job.tenant_id,
+        tenant=tenant,
         special=False,
         ends_specially=False,
         groups=groups,
@@ -139,7 +142,8 @@ def _step_row(step: Step) -> StepRow:
         preview_digest="",
         effect=step.effect,
         queue=step.queue,
-        special=bool(special or step.compensates_id or step.workspace_of),
+        special=bool(special or step.compensates_id or step.workspace_of or step.opinion),
+        decision=None,
     )
 
 

@@ -1,6 +1,7 @@
 """The rows of a turn, as read."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -27,16 +28,19 @@ class JobRow:
     agent: str
     repository: str
     branch: str
+    environment: str
     tenant_id: int | None
+    tenant: str | None
     special: bool
     ends_specially: bool
     groups: list[str]
-    policies: list[UUID]
+    policies: Collection[UUID]
     limits: list[str]
 
     def __post_init__(self) -> None:
         self.labels = json.loads(self.labels)
         self.groups.sort()
+        self.policies = frozenset(self.policies)
 
     @property
     def plain(self) -> bool:
@@ -76,9 +80,17 @@ class StepRow:
     effect: str
     queue: str
     special: bool
+    decision: Any
 
     def __post_init__(self) -> None:
         self.arguments, self.target_state = json.loads(self.arguments), json.loads(self.target_state)
+
+    @property
+    def decided(self) -> dict[str, Any]:
+        """Its decision; read only where a claim asks for it."""
+        if isinstance(self.decision, (str, bytes)):
+            self.decision = json.loads(self.decision)
+        return self.decision or {}
 
     @property
     def seen(self) -> bool:

@@ -4,12 +4,15 @@ Nobody who holds a lock waits here for another (SKIP LOCKED), so that jobs may b
 one job alone waits (`LOCK_PATIENTLY`), holding nothing.
 """
 
+from approvals.policy import published
+
 _JOBS = """
 SELECT j.id, j.kind, j.state, j.cancel_requested, j.owner_id, u.username, j.labels, j.feed_seq, j.tokens_used,
-       COALESCE(a.name, ''), COALESCE(r.name, ''), COALESCE(r.default_branch, ''), j.tenant_id, {special}, {ending},
+       COALESCE(a.name, ''), COALESCE(r.name, ''), COALESCE(r.default_branch, ''), COALESCE(r.environment, ''),
+       j.tenant_id, (SELECT t.name FROM agents_tenant t WHERE t.id = j.tenant_id), {special}, {ending},
        ARRAY(SELECT g.name::text FROM auth_user_groups m JOIN auth_group g ON g.id = m.group_id
               WHERE m.user_id = j.owner_id),
-       ARRAY(SELECT v.id FROM approvals_policyversion v WHERE v.status = 'published'),
+       ARRAY({published}),
        ARRAY(SELECT l.kind || ' ' || l.pattern FROM agents_ratelimit l WHERE l.enabled)
   FROM agents_job j JOIN auth_user u ON u.id = j.owner_id
   LEFT JOIN agents_agent a ON a.id = j.agent_id LEFT JOIN agents_repository r ON r.id = j.repository_id
@@ -27,15 +30,16 @@ _SPECIAL_END = """(j.kind = 'goal' OR j.parent_id IS NOT NULL OR j.workflow_vers
         OR EXISTS (SELECT FROM agents_webhookendpoint w WHERE w.enabled AND w.owner_id = j.owner_id))"""
 _SPECIAL_STEP = """(s.kind <> 'call' OR s.parent_id IS NOT NULL OR s.template IS NOT NULL OR s.condition <> ''
         OR s.spec IS NOT NULL OR s.timeout_s IS NOT NULL OR s.compensates_id IS NOT NULL OR s.fallback_used <> 0
-        OR s.approval_id IS NOT NULL OR s.waits_for <> '' OR s.workspace_of IS NOT NULL)"""
+        OR s.approval_id IS NOT NULL OR s.waits_for <> '' OR s.workspace_of IS NOT NULL
+        OR s.opinion IS NOT NULL)"""
 
-LOCK_PATIENTLY = _JOBS.format(special=_SPECIAL_JOB, ending=_SPECIAL_END)
+LOCK_PATIENTLY = _JOBS.format(special=_SPECIAL_JOB, ending=_SPECIAL_END, published=published.SET)
 LOCK = f"{LOCK_PATIENTLY} SKIP LOCKED"
 
 READ_PATIENTLY = f"""
 SELECT s.id, s.job_id, s.seq, s.key, s.tool, s.schema_version, s.arguments, s.needs, s.needs_success, s.state, s.attempt,
        s.cancel_requested, s.not_before IS NOT NULL, s.permit_id, s.target_state, s.preview_digest, s.effect, s.queue,
-       {_SPECIAL_STEP}
+       {_SPECIAL_STEP}, s.decision
   FROM agents_step s WHERE s.id = ANY(%s) ORDER BY s.id FOR NO KEY UPDATE
 """  # noqa: S608 constants only
 READ = f"{READ_PATIENTLY} SKIP LOCKED"

@@ -1,5 +1,6 @@
 """Settlements of a turn: a call succeeded, and what needed it goes on."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -7,19 +8,23 @@ from psycopg import Cursor
 
 from agents.connections import Raw
 from agents.engine.ending import THINK
+from agents.engine.facts import of_arguments, recorded_facts
 from agents.engine.hot import sql
 from agents.engine.hot.claims import begin, call_of
 from agents.engine.hot.plans import Plan, plans
 from agents.engine.hot.rows import ACTIVE, JobRow, StepRow
 from agents.engine.hot.values import Aftermath, Answer, Claimed, Message, Otherwise, Settled, Success
 from agents.engine.hot.writes import Writes
+from agents.models.tenant import DEFAULT
 from agents.states import STEP_DONE, JobState, StepState
 from agents.triggers import emit
+from approvals.policy import published
 from approvals.policy.evaluate import ALLOW, Decision, PolicyInput, evaluate_by
 from audit.actor import Actor, Target
 from audit.ids import uuid7
 from audit.kinds import Event
 from tools import registry
+from tools import risk as risks
 from tools.errors import UnknownTool
 from tools.spec import Effect, Result
 
@@ -97,20 +102,26 @@ def _free(step: StepRow, plan: Plan, view: "View") -> list[StepRow] | None:
 
 
 def decide(job: JobRow, step: StepRow) -> tuple[Decision, str] | None:
-    """The policies' leave; None where they say anything else, or the tool is not plain."""
+    """The policies' leave, and the risk; None where they say anything else, have to look something up, or the tool is not
+    plain."""
+    versions = frozenset(job.policies)
+    wanted = published.of(versions).needs(step.tool)
+    if wanted.passing:
+        return None
     try:
         tool = registry.get(step.tool)
     except UnknownTool:
         return None
     if tool.asks_person:
         return None
-    risk = str(tool.risk(step.arguments).level)
+    risk = risks.assess(tool, step.arguments, risks.Place(default_branch=job.branch, environment=job.environment))
     given = PolicyInput(
         tool=step.tool,
         arguments=step.arguments,
         effect=step.effect,
         queue=step.queue,
-        risk=risk,
+        risk=str(risk.level),
+        risk_score=risk.score,
         agent=job.agent,
         owner=job.owner,
         owner_id=job.owner_id,
@@ -121,9 +132,15 @@ def decide(job: JobRow, step: StepRow) -> tuple[Decision, str] | None:
         job_id=str(job.id),
         step_id=str(step.id),
         kind=job.kind,
+        tenant=job.tenant or DEFAULT,
+        environment=job.environment,
     )
-    decision = evaluate_by(frozenset(job.policies), given)
-    return (decision, risk) if decision.effect == ALLOW else None
+    if wanted.facts:
+        given = replace(given, **of_arguments(given, step.arguments, wanted.facts))
+        if given.target_branch is None:
+            return None
+    decision = evaluate_by(versions, given)
+    return (decision, str(risk.level)) if decision.effect == ALLOW else None
 
 
 def _ends(job: JobRow, step: StepRow, view: "View", raw: Raw) -> bool | None:
@@ -171,6 +188,7 @@ def release(
     job: JobRow, step: StepRow, decision: Decision, risk: str, writes: Writes, *, follow: Success | None = None
 ) -> Claimed | None:
     """Lets a step through the gate with its permit. follow: whose thread goes on with it, and claims it at once."""
+    step.decision = decision.as_json()
     call = call_of(step)
     digest = call.digest()
     target = Target(type="step", id=str(step.id))
@@ -185,6 +203,7 @@ def release(
             "rule": decision.rule,
             "digest": digest,
             "risk": risk,
+            **recorded_facts(decision),
         },
         payload={"reason": decision.reason},
     )
@@ -202,7 +221,7 @@ def release(
         "released",
         id=str(step.id),
         attempt=step.attempt,
-        decision=decision.as_json(),
+        decision=step.decision,
         risk=risk,
         permit=str(step.permit_id),
         worker=worker,

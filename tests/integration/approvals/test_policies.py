@@ -123,7 +123,7 @@ def test_an_ask_whose_condition_fails_is_not_walked_past_to_an_allow():
 
 
 def test_arguments_that_no_condition_can_read_are_denied():
-    publish(("*", "allow"))
+    publish(("*", "allow", "call.tool != ''"))
     assert effect(arguments={"n": object()}) == "deny"
 
 
