@@ -10,7 +10,7 @@ import re
 import secrets
 import zlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -135,8 +135,27 @@ def find(secret: str) -> ApiToken | None:
     return ApiToken.objects.select_related("user").filter(token_sha256=sha256(secret)).first()
 
 
-def touch(token: ApiToken, *, now: datetime) -> None:
-    """Notes that it was used, at most once a minute."""
+def touch(token: ApiToken, *, now: datetime, address: str = "") -> None:
+    """Notes that it was used, at most once a minute; the first use of each hour is a record.
+
+    address: where the request came from, as far as the server can tell.
+    """
     stale = now - timedelta(seconds=USED_AT_EVERY_S)
-    if token.used_at is None or token.used_at <= stale:
-        ApiToken.objects.filter(Q(used_at__isnull=True) | Q(used_at__lte=stale), pk=token.pk).update(used_at=now)
+    if token.used_at is not None and token.used_at > stale:
+        return
+    with transaction.atomic():
+        due = ApiToken.objects.filter(Q(used_at__isnull=True) | Q(used_at__lte=stale), pk=token.pk)
+        if not due.update(used_at=now):
+            return
+        if token.used_at is None or _hour(token.used_at) != _hour(now):
+            record(
+                Event.TOKEN_USED,
+                actor=Actor.user(token.user_id),
+                target=Target(type="token", id=str(token.pk)),
+                context={"hint": token.hint},
+                payload={"address": address[:64]},
+            )
+
+
+def _hour(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)

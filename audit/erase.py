@@ -9,8 +9,10 @@ from audit.append import record
 from audit.kinds import Event
 
 
-def erase(record_id: UUID, *, actor: Actor) -> list[str]:
+def erase(record_id: UUID, *, actor: Actor, reason: str = "") -> list[str]:
     """Drops salt and value of every payload of a record, and writes `payload.erased`. Call inside `atomic()`.
+
+    reason: why, in words; it is part of the record as a value of its own, and holds nothing personal.
 
     Returns:
         The slots that were erased; empty where there was nothing to erase, and then nothing is recorded.
@@ -29,6 +31,7 @@ def erase(record_id: UUID, *, actor: Actor) -> list[str]:
                 actor=actor,
                 target=Target(type="record", id=str(record_id)),
                 context={"slots": slots},
+                payload={"reason": reason} if reason else None,
             )
             cursor.execute("SELECT audit_erase(%s)", (record_id,))
     return slots

@@ -38,7 +38,7 @@ class TokenAuthentication(BaseAuthentication):
             raise AuthenticationFailed("This API token has expired.", code="token_expired")
         if not token.user.is_active:
             raise AuthenticationFailed("The user of this API token is not active.", code="user_inactive")
-        tokens.touch(token, now=now)
+        tokens.touch(token, now=now, address=str(request.META.get("REMOTE_ADDR") or ""))
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:

@@ -155,6 +155,20 @@ def test_its_use_is_noted_at_most_once_a_minute():
     assert row.used_at is not None and row.used_at >= first
 
 
+def test_its_first_use_of_an_hour_is_a_record():
+    row, secret = token()
+
+    def told() -> int:
+        return Record.objects.filter(event="token.used", target_id=str(row.pk)).count()
+
+    bearer(secret).get(JOBS)
+    bearer(secret).get(JOBS)
+    assert told() == 1
+    ApiToken.objects.filter(pk=row.pk).update(used_at=timezone.now() - timedelta(seconds=3601))
+    bearer(secret).get(JOBS)
+    assert told() == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
