@@ -77,6 +77,9 @@ class Job(models.Model):
     starts_at = models.DateTimeField(null=True, blank=True, help_text="not before: a row, never a countdown")
     deadline_at = models.DateTimeField(null=True, blank=True, help_text="the wall-clock limit")
     outcome = models.TextField(blank=True, help_text="what the agent says at the end, or why the job failed")
+    paused_because = models.CharField(
+        max_length=300, blank=True, default="", db_default="", help_text="where no person paused it: why"
+    )
     idempotency_key = models.CharField(max_length=200, blank=True)
     request_sha256 = models.CharField(max_length=64, blank=True)
     max_steps = models.PositiveIntegerField(default=60)
