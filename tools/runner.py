@@ -11,7 +11,12 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from tools import batch, permits, redact, registry
+from django.db import transaction
+
+from audit.actor import Actor, Target
+from audit.append import record
+from audit.kinds import Event
+from tools import batch, constraints, permits, redact, registry
 from tools.box import SandboxBox
 from tools.errors import PermitMismatch, ToolRefused
 from tools.sandbox.output import clean
@@ -43,7 +48,8 @@ def run(
     is spent; nothing happens before that. `on_output(stream, text)` gets the live log, a few times a second at most;
     `cancelled()` is asked several times a second and ends the command's whole tree within two seconds; deadline_s:
     seconds from now for everything together; subject: what the permit must have been given to; keeper: is told of the
-    workspace before a tool that may write touches it, and closed by the caller.
+    workspace before a tool that may write touches it, and closed by the caller. `call.constraints` bind the run, and where
+    they ask for a dry run, its preview is recorded before anything happens.
 
     Raises:
         UnknownTool, InvalidArguments, ToolRefused: as of `tools.registry.validate`; the permit is unspent.
@@ -54,7 +60,10 @@ def run(
     tool = _tool(call)
     if tool.asks_person:
         raise ToolRefused(f"{tool.name} is answered by a person, not run.")
+    constraints.check(tool, call.constraints)
     _as_it_was_seen(tool, call)
+    if call.constraints.get("dry_run"):
+        _dry_run(tool, call, subject=permit.subject if isinstance(permit, permits.Spent) else subject, worker=worker)
     if isinstance(permit, permits.Spent):
         subject = permit.use(call.digest())
     else:
@@ -63,11 +72,13 @@ def run(
     writes = tool.effect is not Effect.READ
     box = SandboxBox(
         partial(keeper.open, workspace) if keeper is not None and writes else workspace,
-        limits=tool.limits,
+        limits=constraints.limited(tool.limits, call.constraints),
         call_id=subject,
         on_output=on_output,
         cancelled=cancelled,
         deadline_s=math.inf if deadline_s is None else time.monotonic() + deadline_s,
+        most=call.constraints.get("profile", "git"),
+        network=call.constraints.get("network"),
     )
     try:
         if call.many:
@@ -94,6 +105,29 @@ def preview(call: Call) -> tuple[str, dict[str, Any]]:
     if len(text) > _PREVIEW_MAX:
         text = f"{text[:_PREVIEW_MAX]}\n[... {len(text) - _PREVIEW_MAX} characters left out ...]"
     return text, state
+
+
+def _dry_run(tool: Tool, call: Call, *, subject: str, worker: str) -> None:
+    """Makes the preview and records it, in a transaction of its own; what it depends on must be the same afterwards.
+
+    Raises:
+        PermitMismatch: the world changed meanwhile; what `preview` raises. Nothing ran, and the permit is unspent.
+    """
+    text, state = preview(call)
+    with transaction.atomic():
+        record(
+            Event.STEP_PREVIEWED,
+            actor=Actor.worker(worker),
+            target=Target(type="step", id=subject),
+            context={
+                "tool": tool.name,
+                "digest": call.digest(),
+                "preview_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            },
+            payload={"preview": text},
+        )
+    if not call.many and _canonical(state) != _canonical(_target_state(tool, call)):
+        raise PermitMismatch("The target changed after its dry run.")
 
 
 def probe(call: Call, *, subject: str = "") -> Result | None:
