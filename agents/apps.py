@@ -6,7 +6,7 @@ class AgentsConfig(AppConfig):
 
     def ready(self) -> None:
         from agents.accounts import records
-        from agents.engine import asked, recorded, resume
+        from agents.engine import asked, denied, recorded, resume
         from agents.llm.complete import Complete
         from agents.llm.think import Think
         from agents.triggers import emit
@@ -17,6 +17,7 @@ class AgentsConfig(AppConfig):
         from tools import registry
 
         hooks.on_decided(resume.decided)
+        hooks.on_decided(denied.decided)  # after the step was settled
         hooks.on_taken_back(resume.taken_back)
         hooks.on_edit(resume.edited)
         hooks.on_asked_back(asked.ask)

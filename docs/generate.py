@@ -89,6 +89,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "SLACK_CHANNEL": "The id of the conversation that the app posts to.",
         "SLACK_API_URL": "Slack's Web API, or a server that speaks it.",
         "APPROVAL_CHANNELS": "The ways to reach people about approvals, as dotted paths of classes.",
+        "APPROVAL_DENIALS_PAUSE": "After so many denials of its calls a job is paused, and again after as many more; 0: never.",
         "APPROVAL_WEBHOOK_URL": "A service of your own that is told of requests and outcomes.",
         "APPROVAL_WEBHOOK_SECRET": "What those messages are signed with (`whsec_…`, Standard Webhooks).",
     },

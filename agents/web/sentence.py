@@ -46,7 +46,8 @@ def sentence(
     if job.state == JobState.PAUSED:
         left = sum(step.state == StepState.RUNNING for step in steps)
         more = f": {count(left, 'step')} still {'runs' if left == 1 else 'run'}" if left else ""
-        return Sentence(f"Is paused{more}; nothing else begins until it is resumed.", "waiting")
+        why = f" {job.paused_because}" if job.paused_because else ""
+        return Sentence(f"Is paused{more}; nothing else begins until it is resumed.{why}", "waiting")
     by_state: dict[str, list[Step]] = {}
     for step in steps:
         by_state.setdefault(step.state, []).append(step)

@@ -244,6 +244,8 @@ APPROVAL_CHANNELS = env.words(
     "APPROVAL_CHANNELS",
     "approvals.channels.email.Email,approvals.channels.slack.Slack,approvals.channels.webhook.Webhook",
 )
+# After so many denials of its calls a job is paused, and again after as many more; 0: never.
+APPROVAL_DENIALS_PAUSE = env.integer("APPROVAL_DENIALS_PAUSE", 3)
 # Slack with buttons: an app's bot token, its signing secret, and the conversation that it posts to.
 SLACK_BOT_TOKEN = env.text("SLACK_BOT_TOKEN", "")
 SLACK_SIGNING_SECRET = env.text("SLACK_SIGNING_SECRET", "")

@@ -29,7 +29,7 @@ def pause_job(job_id: UUID, *, by: Actor, now: datetime) -> Job:
         AlreadyDone: it has ended.
         NotNow: it is being cancelled, or undoes what it did.
     """
-    job = _pause(job_id, by=by, now=now)
+    job = pause_alone(job_id, by=by, now=now)
     for child_id in _children(job):
         with suppress(AlreadyDone, NotNow):  # it ends by itself
             pause_job(child_id, by=by, now=now)
@@ -51,7 +51,8 @@ def resume_job(job_id: UUID, *, by: Actor, now: datetime) -> Job:
 
 
 @transaction.atomic
-def _pause(job_id: UUID, *, by: Actor, now: datetime) -> Job:
+def pause_alone(job_id: UUID, *, by: Actor, now: datetime, why: str = "") -> Job:
+    """As `pause_job`, without the jobs that it has started. why: told on its page, where no person did it."""
     job = lock_job(job_id)
     if job.state in JOB_DONE:
         raise AlreadyDone(f"The job has {job.state} already.")
@@ -59,7 +60,8 @@ def _pause(job_id: UUID, *, by: Actor, now: datetime) -> Job:
         raise NotNow("The job is being cancelled." if job.cancel_requested else "The job is being undone.")
     if job.state == JobState.PAUSED:
         return job
-    move_job(job, JobState.PAUSED, now=now, event=Event.JOB_PAUSED, actor=by)
+    told = {"context": {"why": why}} if why else {}
+    move_job(job, JobState.PAUSED, now=now, event=Event.JOB_PAUSED, actor=by, paused_because=why[:300], **told)
     # locked one by one in the order of ids, as the leases are renewed; one that was claimed meanwhile drops out
     waiting = Step.objects.select_for_update(of=("self",)).filter(
         job=job, state__in=[StepState.READY, StepState.QUEUED]
