@@ -42,3 +42,8 @@ def commitment(salt: bytes, slot: str, value_json: str) -> bytes:
 def entry(body: str, kid: str, signature: bytes, prev: UUID | None) -> bytes:
     """A record as the log holds it."""
     return f"{body}\n{kid} {signature.hex()} {prev or '-'}\n".encode()
+
+
+def entry_text(body: str, kid: str, signature: bytes, prev: str | None) -> str:
+    """`entry` as text, with `prev` as text."""
+    return f"{body}\n{kid} {signature.hex()} {prev or '-'}\n"

@@ -11,6 +11,7 @@
 ├── InvalidPolicy        a policy of witnesses is malformed
 ├── NotDelivered         a place outside did not take a checkpoint
 ├── InvalidProof         an inclusion or consistency proof does not hold
+├── ArchiveRefused       a part of the log cannot be archived, or a hold not released; nothing was dropped
 └── CannotVerify         the check could not run
 """
 
@@ -73,6 +74,10 @@ class NotDelivered(AuditError):
 
 class InvalidProof(AuditError):
     code = "invalid_proof"
+
+
+class ArchiveRefused(AuditError):
+    code = "archive_refused"
 
 
 class CannotVerify(AuditError):

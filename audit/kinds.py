@@ -82,6 +82,10 @@ class Event(StrEnum):
     # the log itself
     LOG_OPENED = "log.opened"
     LOG_HEARTBEAT = "log.heartbeat"
+    LOG_SCHEMA = "log.schema"
+    LOG_ARCHIVED = "log.archived"
+    LOG_HOLD_PLACED = "log.hold_placed"
+    LOG_HOLD_RELEASED = "log.hold_released"
     LOG_RESTART = "log.restart"
     LOG_EXPORTED = "log.exported"
     KEY_ADD = "key.add"

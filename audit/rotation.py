@@ -35,7 +35,8 @@ CHECKPOINTS, RECORDS, ENROLMENT = "checkpoints", "records", "enrolment"  # what 
 
 _STATEMENTS = """
 SELECT l.index, e.body::jsonb #>> '{context,statement}'
-  FROM audit_event e LEFT JOIN audit_leaf l ON l.event_id = e.id
+  FROM (SELECT id, event, body FROM audit_event UNION ALL SELECT id, event, body FROM audit_kept) e
+  LEFT JOIN audit_leaf l ON l.event_id = e.id
   WHERE e.event = ANY(%s) AND e.body::jsonb #>> '{context,use}' = %s ORDER BY l.index, e.id
 """
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from audit import rotation, sequence
+from audit import attestation, retention, rotation, sequence
 from audit.actor import Actor, Target
 from audit.append import record
 from audit.enrolment import enrolment_public_key
@@ -27,6 +27,10 @@ RETRY_MAX_S = 5.0
 COMPLAIN_EVERY_S = 60.0
 
 log = logging.getLogger("audit.sequencer")
+_OPENED = """
+SELECT body::jsonb #>> '{context,vkey}' FROM (
+  SELECT id, body FROM audit_event WHERE event = %s UNION ALL SELECT id, body FROM audit_kept WHERE event = %s) r ORDER BY id
+"""
 _ACTOR = Actor.system("audit_sequencer")
 
 
@@ -137,11 +141,12 @@ class Sequencer:
             self._recall()
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
-                "SELECT body::jsonb #>> '{context,vkey}' FROM audit_event WHERE event = %s ORDER BY id",
-                (Event.LOG_OPENED,),
+                _OPENED,
+                (Event.LOG_OPENED, Event.LOG_OPENED),
             )
             known = [row[0] for row in cursor.fetchall()]
             if vkey in known or not set(known).isdisjoint(rotation.ring(self.signer.key.verifier).keys):
+                attestation.attest_release(actor=_ACTOR, log=self.signer.key.name)
                 return
             if known:
                 raise SignerRefused(
@@ -154,13 +159,21 @@ class Sequencer:
                 target=Target(type="log", id=self.signer.key.name),
                 context={"vkey": vkey, "enrolment_key": enrolment_public_key().hex(), "hash": "rfc6962-sha256"},
             )
+            attestation.attest_release(actor=_ACTOR, log=self.signer.key.name)
 
     def beat_when_due(self, now_s: float) -> bool:
-        """Writes `log.heartbeat` where the last one is a minute old. now_s: of a monotonic clock."""
+        """Writes `log.heartbeat` where the last one is a minute old, with how the database's guards are, and sees to the
+        parts for the months that come. now_s: of a monotonic clock."""
         if now_s - self._beat_at < HEARTBEAT_S:
             return False
+        retention.add_parts(datetime.now(UTC))
         with transaction.atomic():
-            record(Event.LOG_HEARTBEAT, actor=_ACTOR, target=Target(type="log", id=self.signer.key.name))
+            record(
+                Event.LOG_HEARTBEAT,
+                actor=_ACTOR,
+                target=Target(type="log", id=self.signer.key.name),
+                context={"guards": attestation.guards_digest()},
+            )
         self._beat_at = now_s
         return True
 

@@ -1,5 +1,7 @@
 """Is what holds the log in place still there? Triggers, functions, columns; and rows that belong nowhere."""
 
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -49,7 +51,9 @@ _TWICE = "SELECT event_id, max(index) FROM audit_leaf GROUP BY event_id HAVING c
 _CHAIN_BROKEN = """
 SELECT e.id, e.event, l.index, e.prev FROM audit_event e
   LEFT JOIN audit_event p ON p.id = e.prev LEFT JOIN audit_leaf l ON l.event_id = e.id
-  WHERE e.prev IS NOT NULL AND p.id IS NULL LIMIT 1000
+  WHERE e.prev IS NOT NULL AND p.id IS NULL
+    AND NOT EXISTS (SELECT FROM unnest(%s::uuid[], %s::uuid[]) a (lower, upper) WHERE e.prev >= lower AND e.prev < upper)
+  LIMIT 1000
 """
 _CHAIN_TURNED = """
 SELECT e.id, e.event, l.index, e.prev FROM audit_leaf l JOIN audit_event e ON e.id = l.event_id
@@ -140,8 +144,13 @@ def _check_trigger(report: Report, trigger: Trigger, table: str, found: list[obj
         report.add("trigger_changed", f"The trigger {trigger.name} of {table} was changed.")
 
 
-def check_rows(report: Report) -> None:
-    """Every record has one place or waits for one, and every record that another one followed is still there."""
+def check_rows(report: Report, archived: Sequence[tuple[str, str]] = ()) -> None:
+    """Every record has one place or waits for one, and every record that another one followed is still there.
+
+    archived: id ranges (from, below) whose records are not in the database any more.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL work_mem = '64MB'")  # the queries join whole tables
     for identifier, event in _all(_UNSEQUENCED):
         report.add(
             "record_unsequenced",
@@ -159,7 +168,9 @@ def check_rows(report: Report) -> None:
         report.add("queue_changed", message, record=identifier, index=index)
     for identifier, index in _all(_TWICE):
         report.add("record_repeated", "The record stands in the log more than once.", record=identifier, index=index)
-    for identifier, event, index, prev in _all(_CHAIN_BROKEN):
+    for identifier, event, index, prev in _all(
+        _CHAIN_BROKEN, [lower for lower, _ in archived], [upper for _, upper in archived]
+    ):
         report.add(
             "record_gone",
             f"The record {prev} was deleted: {event} followed it on its connection.",
@@ -181,7 +192,7 @@ def check_rows(report: Report) -> None:
         report.add("payload_added", f"The payload {slot} belongs to no record.", record=identifier)
 
 
-def _all(query: str) -> list[tuple]:
+def _all(query: str, *values: Any) -> list[tuple]:
     with connection.cursor() as cursor:
-        cursor.execute(query)
+        cursor.execute(query, values or None)
         return cursor.fetchall()

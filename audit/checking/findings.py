@@ -42,7 +42,8 @@ class Finding:
 class Report:
     """Findings (the first FINDINGS_MAX of `found`), and what was looked at.
 
-    size: records in the log; checked: records read in full; pending: committed records that wait for their place;
+    size: records in the log; checked: records read in full; archived: records that are in archives, of
+    which the hash alone is here; pending: committed records that wait for their place;
     checkpoints, published: signed checkpoints compared, in the database and in the published file; checkpoint_size,
     checkpoint_at, root (base64): the latest valid one; notes: what a reader should know and is no finding.
     """
@@ -52,6 +53,7 @@ class Report:
     tampered: bool = False
     size: int = 0
     checked: int = 0
+    archived: int = 0
     pending: int = 0
     checkpoints: int = 0
     published: int = 0
@@ -64,7 +66,9 @@ class Report:
     FINDINGS_MAX: ClassVar[int] = 500
 
     def add(self, code: str, message: str, **details: Any) -> None:
-        finding = Finding(code=code, message=message, **details)
+        self.take(Finding(code=code, message=message, **details))
+
+    def take(self, finding: Finding) -> None:
         self.found += 1
         self.tampered = self.tampered or finding.level == Verdict.TAMPERED
         if len(self.findings) < self.FINDINGS_MAX:
@@ -86,6 +90,7 @@ class Report:
             "exit_code": self.exit_code,
             "size": self.size,
             "checked": self.checked,
+            "archived": self.archived,
             "pending": self.pending,
             "checkpoints": self.checkpoints,
             "published": self.published,

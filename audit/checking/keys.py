@@ -16,8 +16,9 @@ from audit.kinds import Event
 from audit.rotation import ENROLMENT, RECORDS
 
 _KEYS = """
-SELECT e.id, l.index, e.body, e.kid FROM audit_event e LEFT JOIN audit_leaf l ON l.event_id = e.id
-  WHERE e.event = ANY(%s) ORDER BY l.index
+SELECT e.id, l.index, e.body, e.kid FROM (
+  SELECT id, event, body, kid FROM audit_event UNION ALL SELECT id, event, body, kid FROM audit_kept) e
+  LEFT JOIN audit_leaf l ON l.event_id = e.id WHERE e.event = ANY(%s) ORDER BY l.index
 """
 
 

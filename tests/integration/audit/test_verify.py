@@ -36,7 +36,8 @@ NOW = datetime.now(UTC)
 
 
 def _codes(report: Report) -> set[str]:
-    return {finding.code for finding in report.findings}
+    """What was found, but for the traces of switching triggers off and on, which `tamper` leaves every time."""
+    return {finding.code for finding in report.findings} - {"guards_touched"}
 
 
 def _names(report: Report, identifier: UUID, index: int | None = None) -> bool:
@@ -75,7 +76,7 @@ def test_an_untouched_log_is_whole(log: Log):
     report = log.report()
     assert report.findings == []
     assert (report.verdict, report.exit_code) == (Verdict.WHOLE, 0)
-    assert report.size == report.checked == 6 + 3  # key.add, log.opened, log.heartbeat
+    assert report.size == report.checked == 6 + 4  # key.add, log.opened, log.schema, log.heartbeat
     assert (report.checkpoints, report.published, report.checkpoint_size) == (2, 2, report.size)
 
 
