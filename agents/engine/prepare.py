@@ -1,6 +1,5 @@
 """A call that people are asked about: its preview is made by a worker of its queue, then the request is opened."""
 
-import hashlib
 import logging
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -8,9 +7,9 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from agents.engine import failures, quarantine, settle
+from agents.engine import facts, failures, leave, quarantine, settle
 from agents.engine.advance import advance
-from agents.engine.control.edit import editors
+from agents.engine.exclusion import parts_of
 from agents.engine.gate import call_of, proposer, request_context, risk_of
 from agents.engine.transitions import lock_job_of, move_step
 from agents.models import Job, Step
@@ -57,7 +56,7 @@ def _ask(step_id: UUID, fence: int, preview: str, target_state: dict[str, object
         return
     tool = registry.get(step.tool)
     step.target_state = target_state
-    step.preview_digest = hashlib.sha256(preview.encode()).hexdigest() if preview else ""
+    step.preview_digest = runner.preview_digest(preview)
     command = tool.describe(step.arguments)
     request = requests.open_request(
         decision=Decision.from_json(step.decision),
@@ -72,7 +71,10 @@ def _ask(step_id: UUID, fence: int, preview: str, target_state: dict[str, object
         risk=risk_of(step),
         context=request_context(job, step),
         requester_id=job.owner.pk,
-        excluded_ids=[job.owner.pk, *editors(step)],
+        excluded_ids=[],
+        excluded_as=parts_of(job, step),
+        environment=leave.environment_of(job),
+        tenant=facts.tenant_name(job),
         now=now,
         actor=proposer(job),
     )

@@ -10,13 +10,13 @@ from django.db import transaction
 from django.db.models import F, Q
 from redis.exceptions import RedisError
 
-from agents.engine import children, deadlines, doubt, epoch, keys, limits, release, settle, watchdog
+from agents.engine import asked, children, deadlines, doubt, epoch, keys, limits, reconsider, release, settle, watchdog
 from agents.engine.advance import advance
 from agents.engine.transitions import ENGINE, lock_job
 from agents.models import Step
 from agents.states import STEP_SENT, StepState
 from agents.triggers import sweep as triggers
-from approvals import expiry, notify
+from approvals import expiry, notify, reminders
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,10 @@ def sweep(now: datetime, *, guard: Callable[[], None] = lambda: None) -> dict[st
         ("children", children.sweep),
         ("orphans", children.cancel_orphans),
         ("expired_approvals", expiry.expire_due),
+        ("reminded", reminders.remind_due),
+        ("reconsidered", reconsider.policies_changed),
+        ("approved_too_long_ago", reconsider.not_run_in_time),
+        ("asked_back", asked.answer_all),
         ("notifications", notify.deliver_due),
         ("triggers", triggers.sweep),
         *watchdog.parts(),

@@ -13,7 +13,7 @@ from agents.engine.limits import freed
 from agents.engine.transitions import ENGINE, lock_job, move_step, step_facts, step_target
 from agents.models import Attempt, Job, Step
 from agents.states import StepState
-from approvals import requests
+from approvals import executing, requests
 from audit.actor import Actor
 from audit.append import record
 from audit.kinds import Event
@@ -51,6 +51,8 @@ def settle(step: Step, outcome: Result | ToolError, *, worker: str, cancelled: b
 
     False: the lease was lost meanwhile; the result is recorded as late and changes nothing.
     """
+    if step.approval_id is not None and isinstance(outcome, PermitMismatch):
+        executing.hold(step.approval_id)  # it may become void: before the job, as everywhere
     job = lock_job(step.job_id)
     held = Step.objects.filter(pk=step.pk, state=StepState.RUNNING, attempt=step.attempt).first()
     actor = Actor.worker(worker)
