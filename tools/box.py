@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tools import constraints
 from tools.errors import SandboxUnavailable, ToolRefused
 from tools.redact import Redactor
 from tools.sandbox import probe, process
@@ -23,7 +24,8 @@ class SandboxBox:
     """A `tools.spec.Box` over the sandbox launcher.
 
     deadline_s: a `time.monotonic()` reading after which nothing runs on; read_only: every run has the profile "read",
-    whatever the tool asks for (previews, target states, probes).
+    whatever the tool asks for (previews, target states, probes); most: no run has a wider profile than this; network: the
+    remotes that may be reached (`tools.constraints`), None where every remote that the server allows.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class SandboxBox:
         cancelled: Callable[[], bool] = lambda: False,
         deadline_s: float = math.inf,
         read_only: bool = False,
+        most: str = "git",
+        network: Any = None,
     ) -> None:
         self._workspace = workspace
         self.limits = limits
@@ -43,7 +47,8 @@ class SandboxBox:
         self._on_output = on_output
         self._cancelled = cancelled
         self._deadline_s = deadline_s
-        self._read_only = read_only
+        self._most = "read" if read_only else most
+        self._network = network
         self._runs: list[dict[str, str]] = []
         self._words = Redactor()
         self._word_batches = Batcher(lambda text: self._send("token", text))
@@ -81,7 +86,7 @@ class SandboxBox:
             raise ValueError(f"there is no profile {profile!r}")
         if not argv or any("\0" in word for word in argv):
             raise ToolRefused("A command is a list of words without NUL characters.")
-        profile = "read" if self._read_only else profile
+        profile = constraints.strictest(profile, self._most)
         seconds = min(timeout_s or self.limits.timeout_s, self.limits.timeout_s, self._deadline_s - time.monotonic())
         if seconds <= 0 or self._cancelled():
             return self._not_started("timeout" if seconds <= 0 else "cancelled", profile)
@@ -130,6 +135,10 @@ class SandboxBox:
             tier=tier,
             profile=profile,
         )
+
+    def reach(self, url: str) -> None:
+        """See `tools.spec.Box.reach`."""
+        constraints.reach(url, self._network)
 
     def log(self, text: str, stream: str = "note") -> None:
         """See `tools.spec.Box.log`. Words of a model are held until no secret can begin in them, and sent in batches."""

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tools.errors import ToolRefused
-from tools.spec import Limits
+from tools.spec import Limits, Tool
 
 PROFILES = ("read", "build", "git")  # the strictest first
 LIMITS = ("timeout_s", "memory_mb", "processes", "file_size_mb", "output_kb")
@@ -83,15 +83,31 @@ def strictest(asked: str, most: str) -> str:
     return min(asked, most, key=PROFILES.index)
 
 
+def check(tool: Tool, given: Mapping[str, Any]) -> None:
+    """Refuses a call whose constraints this server does not know, or cannot hold for this tool.
+
+    Raises:
+        ToolRefused
+    """
+    if not given:
+        return
+    wrong = problems(given)
+    if wrong:
+        raise ToolRefused(f"The call's constraints cannot be held: {wrong[0]}")
+    if "network" in given and tool.queue == "llm":
+        raise ToolRefused(f"{tool.name} asks a model over the network, which the rule that lets it run forbids.")
+
+
 def reach(url: str, network: Any) -> None:
-    """Refuses a remote that the constraint does not name. network: None where there is no such constraint.
+    """Refuses a remote that the constraint does not name. network: None where there is no such constraint. A repository
+    of this host (a local path, where the settings allow those) counts as localhost.
 
     Raises:
         ToolRefused
     """
     if network is None:
         return
-    host = (urlsplit(url).hostname or "").lower() if "://" in url else ""
+    host = (urlsplit(url).hostname or "").lower() if "://" in url else "localhost"
     if network == "none" or host not in network:
         allowed = "no host at all" if network == "none" else ", ".join(network)
         raise ToolRefused(f"The rule that lets this call run allows {allowed}, not {host or url}.", host=host or url)

@@ -168,6 +168,7 @@ def _looking_box(tool: Tool, call: Call, subject: str = "") -> SandboxBox:
         call_id=subject,
         deadline_s=time.monotonic() + _LOOK_S,
         read_only=True,
+        network=call.constraints.get("network"),
     )
 
 

@@ -194,6 +194,10 @@ class Box(Protocol):
         """
         ...
 
+    def reach(self, url: str) -> None:
+        """Asks before a remote is spoken to. Raises ToolRefused: the call's constraints do not let it."""
+        ...
+
     def log(self, text: str, stream: str = "note") -> None:
         """Text of the tool's own for the live log; `stream` is "note", or "token" for a model's words as they come."""
         ...

@@ -89,6 +89,7 @@ def _finished(box: Box, url: str, branch: str) -> remotes.Origin | None:
 def _clone(box: Box, url: str, branch: str) -> remotes.Origin:
     remotes.forget(box.workspace)
     _empty(box)
+    box.reach(url)
     broker = Broker(url, cancelled=box.cancelled)
     with broker.open():
         box.log(f"Fetching from {url}\n")

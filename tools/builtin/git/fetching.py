@@ -30,6 +30,7 @@ class Fetch(GitTool):
         origin = recall(git.workspace)
         if origin is None:
             raise Declined("This workspace was not cloned from anywhere.", code="no_origin")
+        git.box.reach(origin.url)
         before = _remote_branches(git)
         broker = Broker(origin.url, cancelled=git.box.cancelled)
         with broker.open():

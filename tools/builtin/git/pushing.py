@@ -179,10 +179,12 @@ def broker_of(git: Git) -> Broker:
 
     Raises:
         Declined: there is none.
+        ToolRefused: the call's constraints do not let it be reached.
     """
     origin = recall(git.workspace)
     if origin is None:
         raise Declined("This workspace was not cloned from anywhere.", code="no_origin")
+    git.box.reach(origin.url)
     return Broker(origin.url, cancelled=git.box.cancelled)
 
 
