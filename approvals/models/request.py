@@ -104,6 +104,11 @@ class ApprovalRequest(models.Model):
             models.Index(fields=["parent_id"]),
             models.Index(fields=["remind_at"], condition=Q(state="pending"), name="approval_to_remind"),
             models.Index(fields=["alike"], condition=Q(state="pending"), name="approval_alike"),
+            models.Index(
+                fields=["execution_expires_at"],
+                condition=Q(state="approved", execution_expires_at__isnull=False),
+                name="approval_to_run",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
