@@ -17,6 +17,7 @@ from agents.models import Step
 from agents.states import STEP_SENT, StepState
 from agents.triggers import sweep as triggers
 from approvals import expiry, notify, reminders
+from approvals.policy import backtest, shadow
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ def sweep(now: datetime, *, guard: Callable[[], None] = lambda: None) -> dict[st
         ("asked_back", asked.answer_all),
         ("notifications", notify.deliver_due),
         ("triggers", triggers.sweep),
+        ("backtests", backtest.run_due),
+        ("shadows", shadow.run_due),
         *watchdog.parts(),
     ]
     found = {}

@@ -46,7 +46,7 @@ class Decision:
     roles, second_factor, execution_expires_s, escalate_to_id, grant_max_s: of an ask, as its rule says; constraints: how
     the call must run; gives: labels that the job has once it ran; versions: the set that decided
     (`published.digest_of`), "" where it is not what is in force; passing: it holds for its moment only, and is made anew
-    when the call is claimed; facts: what had to be looked up, as it was then.
+    when the call is claimed; facts: what had to be looked up and may be otherwise now, as it was then.
     """
 
     effect: str
@@ -144,8 +144,10 @@ def _by(known: Published, given: PolicyInput) -> Decision:
 
 
 def _facts(read: frozenset[str], given: PolicyInput) -> dict[str, Any]:
-    """What was looked up, as JSON."""
-    found: dict[str, Any] = {}
+    """What was looked up, and what its rows may say otherwise later, as JSON: drafts are tried on it."""
+    found: dict[str, Any] = {"groups": list(given.groups), "score": given.risk_score}
+    if given.environment:
+        found["environment"] = given.environment
     if not read:
         return found
     if "first_use" in read:
