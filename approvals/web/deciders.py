@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 
-from approvals.eligibility import eligible_users
-from approvals.models import ApprovalRequest
+from approvals.eligibility import counts_for, eligible_users
+from approvals.models import ApprovalRequest, Vote
+from approvals.quorum import reachable, standing
 
 NAMES_SHOWN = 3
 
@@ -26,9 +27,10 @@ def deciders(request: ApprovalRequest, reader: User) -> Deciders:
     eligible = eligible_users(request)
     if request.kind == ApprovalRequest.Kind.QUESTION:
         return Deciders(number=eligible.count())
-    names = list(eligible.order_by("username").values_list("username", flat=True))
+    people = list(eligible.order_by("username"))
+    names = [one.get_username() for one in people]
     own = reader.pk == request.requester_id or reader.pk in request.excluded_ids
-    stuck = _stuck(request, len(names))
+    stuck = _stuck(request, people)
     return Deciders(
         number=len(names),
         others=_others(request, reader, names) if own and not stuck else "",
@@ -42,13 +44,22 @@ def _others(request: ApprovalRequest, reader: User, names: list[str]) -> str:
     shown = names[:NAMES_SHOWN]
     more = len(names) - len(shown)
     who = _listed([*shown, f"{more} more"] if more else shown)
-    each = f"{request.quorum} of them must approve." if request.quorum > 1 else "One of them is enough."
+    needed = request.quorum + sum(int(role["count"]) for role in request.roles)
+    each = f"{needed} of them must approve." if needed > 1 else "One of them is enough."
     return f"{yours}, so others decide: {who}." + (f" {each}" if len(names) > 1 else "")
 
 
-def _stuck(request: ApprovalRequest, number: int) -> str:
-    if number >= request.quorum:
+def _stuck(request: ApprovalRequest, people: list[User]) -> str:
+    number = len(people)
+    # deputies add nobody: those in whose place they vote are counted themselves
+    counted = {one.pk: counts_for(request, Vote(request=request, user=one)) for one in people}
+    if reachable(request, counted):
         return ""
+    if request.roles and number:
+        seats = " and ".join(f"{role.needed} from {role.name}" for role in standing(request).roles)
+        return (
+            f"Too few different people may decide this: it needs {seats}, and only {_listed(_names(people))} may vote."
+        )
     group = request.approvers.name if request.approvers is not None else ""
     if number:
         return (
@@ -62,6 +73,12 @@ def _stuck(request: ApprovalRequest, number: int) -> str:
     if len(names) == 1:
         return f"Nobody may decide this: {names[0]} is the only member of {group} and asked for it or took part in it."
     return f"Nobody may decide this: all members of {group} asked for it or took part in it."
+
+
+def _names(people: list[User]) -> list[str]:
+    shown = [one.get_username() for one in people[:NAMES_SHOWN]]
+    more = len(people) - len(shown)
+    return [*shown, f"{more} more"] if more else shown
 
 
 def _advice(number: int) -> str:

@@ -5,14 +5,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
+from django.http import HttpRequest
 
-from approvals.decisions import REASON_MAX, approvals, may_decide
-from approvals.models import ApprovalRequest, Vote
+from approvals import changes, editing, glass, granting, selectors, taking_back
+from approvals.batch import alike
+from approvals.decisions import REASON_MAX, may_decide, needs_second_factor
+from approvals.eligibility import refusal
+from approvals.models import ApprovalRequest, BreakGlass, Comment, Vote
+from approvals.quorum import standing
 from approvals.visible import hidden, strangers
+from approvals.web import base, second_factor
 from approvals.web.deciders import Deciders, deciders
-from approvals.web.preview import parts
-from approvals.web.times import until
+from approvals.web.preview import argument_text, parts
+from approvals.web.times import span, until
+from tools.spec import Risk
 
 INLINE_MAX = 120
 OPEN_LINES, OPEN_CHARACTERS = 40, 4000
@@ -31,10 +39,12 @@ class Argument:
     size: str
 
 
-def describe(request: ApprovalRequest, user: User, *, now: datetime) -> dict[str, Any]:
+def describe(http: HttpRequest, request: ApprovalRequest, user: User, *, now: datetime) -> dict[str, Any]:
     """Everything but what changes while one reads (see `status`)."""
     may, why_not = may_decide(request, user, now=now)
     context = request.context
+    approval = request.kind == ApprovalRequest.Kind.APPROVAL
+    asks = needs_second_factor(request)
     return {
         "request": request,
         "question": request.kind == ApprovalRequest.Kind.QUESTION,
@@ -52,15 +62,52 @@ def describe(request: ApprovalRequest, user: User, *, now: datetime) -> dict[str
         "repository": context.get("repository", ""),
         "goal": context.get("goal", ""),
         "agent_reason": context.get("reason", ""),
+        "reason_by_agent": context.get("by_agent", True),
         "requester": request.requester.get_username(),
         "parent_path": request.parent_path if _local(request.parent_path) else "",
+        "factor": second_factor.needed(http, asks and may, request.get_absolute_url()),
+        "factor_off": approval and not settings.STEP_UP and (request.second_factor or request.risk == Risk.HIGH),
+        "may_take_back": taking_back.may_take_back(request, user),
+        "may_edit": approval and editing.may_edit(request, user, now=now)[0],
+        "may_grant": may and not granting.why_not(request),
+        "may_break": approval and request.state == State.PENDING and glass.may_break(request, user)[0],
+        "together": len(alike(request, user, now)) if may and approval else 0,
+        "blast": [(name.replace("_", " "), value) for name, value in request.blast.items() if value not in ("", None)],
+        "executes_within": span(request.execution_expires_s),
+        **conversation(request, user, now=now),
+        **before_and_after(request, user),
         **status(request, user, now=now),
+    }
+
+
+def conversation(request: ApprovalRequest, user: User, *, now: datetime) -> dict[str, Any]:
+    """Questions about the request with their answers, and what this user may add."""
+    open_ = request.state == State.PENDING and request.expires_at > now
+    approval = request.kind == ApprovalRequest.Kind.APPROVAL
+    return {
+        "comments": Comment.objects.filter(request=request).select_related("user") if approval else [],
+        "may_ask": approval and open_ and not refusal(request, user, now=now),
+        "may_answer": user.pk == request.requester_id,
+        "by_agent": bool(request.context.get("agent")),
+    }
+
+
+def before_and_after(request: ApprovalRequest, user: User) -> dict[str, Any]:
+    """The request that this one stands for now, and the one that stands for this: where this user sees them."""
+    seen = selectors.visible(user)
+    old = seen.filter(pk=request.replaces_id).first() if request.replaces_id else None
+    later = base.newer(request)
+    return {
+        "older": old,
+        "newer": later if later is not None and seen.filter(pk=later.pk).exists() else None,
+        "preview_changes": "\n".join(changes.preview_diff(old, request)) if old is not None else "",
     }
 
 
 def status(request: ApprovalRequest, user: User, *, now: datetime) -> dict[str, Any]:
     """What changes while one reads: state, votes, time left."""
-    votes = list(Vote.objects.filter(request=request).select_related("user").order_by("at"))
+    votes = list(Vote.objects.filter(request=request).select_related("user", "on_behalf_of").order_by("at"))
+    stands = [vote for vote in votes if vote.withdrawn_at is None]
     pending = request.state == State.PENDING
     overdue = pending and request.expires_at <= now
     people = deciders(request, user) if pending else Deciders(number=0)
@@ -71,7 +118,10 @@ def status(request: ApprovalRequest, user: User, *, now: datetime) -> dict[str, 
         "overdue": overdue,
         "expires": until(request.expires_at, now),
         "votes": votes,
-        "approvals": approvals(request),
+        "stands": stands,
+        "standing": standing(request),
+        "glass": BreakGlass.objects.filter(request=request).select_related("user", "reviewer").first(),
+        "executes_until": until(request.execution_expires_at, now) if request.execution_expires_at else "",
         "deciders": people,
         "stuck": people.stuck if not overdue else "",
         "others": people.others if not overdue else "",
@@ -81,8 +131,9 @@ def status(request: ApprovalRequest, user: User, *, now: datetime) -> dict[str, 
 
 def argument(name: str, value: Any) -> Argument:
     """Long strings and strings of several lines are shown as they are, everything else as JSON."""
-    words = isinstance(value, str) and ("\n" in value or len(value) > INLINE_MAX)
-    text = value if words else _json(value)
+    text, words = argument_text(value)
+    if words and "\n" not in value and len(value) <= INLINE_MAX:
+        text, words = _json(value), False
     lines = text.count("\n") + 1
     return Argument(
         name=name,

@@ -1,6 +1,8 @@
 """A preview as a page shows it: complete, in parts that fold. Pure."""
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 FILE = "diff --git "
 OPEN_LINES = 150  # a longer part is shown on a click
@@ -17,6 +19,13 @@ class Part:
     added: int
     removed: int
     folded: bool
+
+
+def argument_text(value: Any) -> tuple[str, bool]:
+    """An argument as people read and write it, and whether that is text as it is; else it is JSON."""
+    if isinstance(value, str):
+        return value, True
+    return json.dumps(value, ensure_ascii=False, indent=2), False
 
 
 def parts(preview: str) -> list[Part]:

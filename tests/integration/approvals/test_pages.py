@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from approvals import links
 from approvals.models import ApprovalRequest, Vote
-from approvals.web import views
+from approvals.web import inbox
 from approvals.web.preview import OPEN_LINES, parts
 from audit.models import Record
 from tests.factories import approvals, people
@@ -396,16 +396,16 @@ def test_the_whole_preview_is_on_the_page_folded_or_not():
 
 
 def test_a_full_inbox_stays_a_page_of_bounded_size(monkeypatch):
-    monkeypatch.setattr(views, "MINE", 2)
+    monkeypatch.setattr(inbox, "MINE", 2)
     (grace,) = approvals.approvers("grace")
     for number in range(4):
         approvals.request(title=f"request {number}", command="x" * 100_000)
     client = signed_in(grace)
     with CaptureQueriesContext(connection) as queries:
-        inbox = client.get("/approvals/").content.decode()
+        listed = client.get("/approvals/").content.decode()
         client.get("/")
-    assert inbox.count("request ") == 2
-    assert "4" in re.findall(r'class="count">(\d+)<', inbox)
-    assert "2 more" in inbox
+    assert listed.count("request ") == 2
+    assert "4" in re.findall(r'class="count">(\d+)<', listed)
+    assert "2 more" in listed
     whole = [query["sql"] for query in queries if '"approvals_approvalrequest"."preview"' in query["sql"]]
     assert not whole, "previews are read by the page of one request"
