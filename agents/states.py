@@ -37,7 +37,7 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
     J.RUNNING: frozenset({J.WAITING, J.PAUSED, J.COMPENSATING, J.SUCCEEDED, J.FAILED, J.CANCELLED}),
     J.WAITING: frozenset({J.RUNNING, J.PAUSED, J.COMPENSATING, J.SUCCEEDED, J.FAILED, J.CANCELLED}),
     J.PAUSED: frozenset({J.QUEUED, J.RUNNING, J.WAITING, J.COMPENSATING, J.SUCCEEDED, J.FAILED, J.CANCELLED}),
-    J.COMPENSATING: frozenset({J.COMPENSATED, J.FAILED, J.CANCELLED}),
+    J.COMPENSATING: frozenset({J.PAUSED, J.COMPENSATED, J.FAILED, J.CANCELLED}),
     J.SUCCEEDED: frozenset(),
     J.FAILED: frozenset({J.RUNNING}),  # retried by a person
     J.CANCELLED: frozenset({J.RUNNING}),  # retried by a person
