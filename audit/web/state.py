@@ -2,24 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from audit.models import Delivery
 from audit.status import status
 
-STEP_PX, HEIGHT_PX, BOX_PX = 168, 74, 148
 GOOD, LATE, BAD, IDLE = "good", "late", "bad", "idle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """One stage. level: good, late, bad or idle; x: pixels from the left."""
+    """One stage. level: good, late, bad or idle."""
 
     title: str
     value: str
     note: str
     level: str
-    x: int
 
     @property
     def said(self) -> str:
@@ -31,10 +28,6 @@ class Picture:
     boxes: list[Box]
     healthy: bool
     message: str
-
-    @property
-    def width(self) -> int:
-        return len(self.boxes) * STEP_PX - (STEP_PX - BOX_PX)
 
     @property
     def said(self) -> str:
@@ -57,12 +50,11 @@ def picture(now: datetime) -> Picture:
             "the latest checkpoint" if signed is not None else "no checkpoint yet",
             (GOOD if found["healthy"] else BAD) if signed is not None else IDLE,
         ),
-        *(_delivery(one, signed) for one in Delivery.objects.all()[:6]),
     ]
-    boxes = [
-        Box(title=title, value=value, note=note, level=level, x=place * STEP_PX)
-        for place, (title, value, note, level) in enumerate(stages)
+    stages += [_delivery(one, signed) for one in Delivery.objects.all()[:6]] or [
+        ("Taken elsewhere", "nowhere", "no witness and no other place is set up", IDLE)
     ]
+    boxes = [Box(title=title, value=value, note=note, level=level) for title, value, note, level in stages]
     return Picture(boxes=boxes, healthy=found["healthy"], message=found["message"])
 
 
@@ -75,7 +67,3 @@ def _delivery(one: Delivery, signed: int | None) -> tuple[str, str, str, str]:
     behind = (signed or 0) - one.size
     level = BAD if one.failures > 3 else LATE if one.failures else GOOD if behind <= 1_000 else LATE
     return title, f"{one.size:,}", note if len(note) < 24 else f"{note[:23]}…", level
-
-
-def as_json(found: Picture) -> dict[str, Any]:
-    return {"healthy": found.healthy, "message": found.message, "stages": [box.said for box in found.boxes]}
