@@ -88,7 +88,7 @@ def of_job(job_id: str, *, actor: Actor) -> bytes:
             payloads = cursor.fetchall()
         signed_root = CheckpointText.parse(text_of(note)).root
         try:  # the published files, where they are here and say what was signed
-            node = folder_reader(settings.AUDIT_PUBLISH_DIR, size).node
+            node: Node = folder_reader(settings.AUDIT_PUBLISH_DIR, size).node
             records, enrolments = _proved(rows, size, signed_root, node), _proved(keys, size, signed_root, node)
         except (InvalidProof, OSError):
             node = _stored_node(size)

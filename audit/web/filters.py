@@ -17,6 +17,7 @@ from audit.selectors import records
 
 SHOWN = 50
 TIMEOUT_MS = 5_000
+FIELDS = ("show", "event", "actor", "job", "tool", "outcome", "after", "before")
 PRESETS = {
     "decisions": ("Decisions of policies", [Event.STEP_DECIDED, Event.STEP_REFUSED, Event.PERMIT_REFUSED]),
     "approvals": (
@@ -46,8 +47,10 @@ class Asked:
 
     @classmethod
     def of(cls, query: QueryDict) -> "Asked":
-        names = ("show", "event", "actor", "job", "tool", "outcome", "after", "before")
-        return cls(**{name: query.get(name, "").strip().replace("\0", "")[:200] for name in names})
+        asked = cls()
+        for name in FIELDS:
+            setattr(asked, name, query.get(name, "").strip().replace("\0", "")[:200])
+        return asked
 
     @property
     def job_id(self) -> str:
@@ -60,7 +63,7 @@ class Asked:
     def query(self) -> str:
         """The filters as a query string, for links."""
         made = QueryDict(mutable=True)
-        for name in ("show", "event", "actor", "job", "tool", "outcome", "after", "before"):
+        for name in FIELDS:
             if value := getattr(self, name):
                 made[name] = value
         return made.urlencode()
