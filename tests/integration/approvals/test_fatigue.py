@@ -4,6 +4,7 @@ each rule has figures."""
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -79,8 +80,9 @@ def test_what_is_not_alike_comes_at_once(other):
     approvals.approvers("grace")
     approvals.approvers("grace", group="sre")
     now = timezone.now()
-    approvals.request(**{"risk": LOW, "parent_id": "job", "now": now})
-    request = approvals.request(**{"risk": LOW, "parent_id": "job", "now": now, **other})
+    approvals.request(risk=LOW, parent_id="job", now=now)
+    given: dict[str, Any] = {"risk": LOW, "parent_id": "job", "now": now, **other}
+    request = approvals.request(**given)
     assert row(request).not_before == now
 
 
