@@ -37,7 +37,9 @@ def advance(job: Job, *, now: datetime, ended: Sequence[Step] | None = None) -> 
     what needs them is looked at.
     """
     if job.state == JobState.COMPENSATING:
-        saga.go_on(job, now=now)
+        _undo(job, now=now)
+        return
+    if job.state == JobState.PAUSED and saga.undoing(job):
         return
     while not paused(job) and not ending.not_yet(job, now):
         keys = None if ended is None else [step.key for step in ended if step.state in STEP_DONE]
@@ -51,7 +53,13 @@ def advance(job: Job, *, now: datetime, ended: Sequence[Step] | None = None) -> 
 def paused(job: Job) -> bool:
     """Nothing of it may begin: a person said so, or another job has its key. What is cancelled goes on to its end."""
     waits_for_key = bool(job.concurrency_key) and not job.holds_key
-    return (job.state == JobState.PAUSED or waits_for_key) and not job.cancel_requested
+    if job.cancel_requested:
+        return job.state == JobState.PAUSED and saga.undoing(job)
+    return job.state == JobState.PAUSED or waits_for_key
+
+
+def _undo(job: Job, *, now: datetime) -> None:
+    saga.go_on(job, now=now, begin_chunks=lambda: _chunks(job, _maps(job, None), now=now))
 
 
 def _release(job: Job, freed: list[str] | None, *, now: datetime) -> list[Step]:
@@ -116,7 +124,7 @@ def _chunks(job: Job, maps: Sequence[Step], *, now: datetime) -> list[Step]:
     for step in maps:
         chunks = fanout.go_on(job, step, now=now)
         for chunk in chunks:
-            if job.cancel_requested:
+            if job.cancel_requested and chunk.compensates_id is None:
                 move_step(chunk, StepState.CANCELLED, now=now, event=Event.STEP_CANCELLED)
             else:
                 gate(job, chunk, now=now)
@@ -138,7 +146,7 @@ def _settle_job(job: Job, *, now: datetime) -> None:
         return
     end = ending.of(job)
     if end.state is not JobState.SUCCEEDED and saga.begin(job, end, now=now):
-        saga.go_on(job, now=now)
+        _undo(job, now=now)
         return
     changes: dict[str, Any] = {"outcome": end.outcome, **({"outputs": end.outputs} if end.outputs is not None else {})}
     context = {"steps": end.steps, "tokens": job.tokens_used}

@@ -23,9 +23,11 @@ BATCH = 100
 def end_overdue(now: datetime) -> int:
     """Ends the jobs that are over their wall-clock limit: what runs is stopped, the job fails (and undoes what it did).
     How many it found."""
+    undoes = Step.objects.filter(job=OuterRef("pk"), compensates__isnull=False)
     over = Job.objects.filter(deadline_at__lte=now, cancel_requested=False).exclude(
         state__in=[*JOB_DONE, JobState.COMPENSATING]
     )
+    over = over.exclude(Exists(undoes), state=JobState.PAUSED)
     found = list(over.order_by("deadline_at").values_list("pk", "deadline_at")[:BATCH])
     for job_id, deadline_at in found:
         log.warning("job.overdue", extra={"job": str(job_id)})

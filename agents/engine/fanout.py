@@ -16,7 +16,7 @@ where its items do not follow each other; left_out, the indexes that policy refu
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -64,16 +64,17 @@ def expanded(step: Step) -> bool:
     return step.kind == Step.Kind.MAP and step.ready_at is not None
 
 
-def expand(job: Job, step: Step, *, now: datetime) -> None:
+def expand(job: Job, step: Step, *, now: datetime, given: Mapping[int, dict[str, Any]] | None = None) -> None:
     """Makes the chunks of a pending map whose needs are met. The caller holds the job's lock, and then calls `go_on`.
 
+    given: the items' calls by their places, in the order in which they are to run, instead of what the spec says.
     A list that cannot be made, is too long, or has an item that the tool does not take, fails the step.
     """
     spec = step.spec or {}
     try:
         tool = registry.get(step.tool)
-        calls = calls_of(job, step, tool)
-        chunks = _chunks(step, tool, calls)
+        calls = list(given.values()) if given is not None else calls_of(job, step, tool)
+        chunks = _chunks(step, tool, calls, None if given is None else list(given))
     except (expressions.ExpressionFailed, InvalidPlan) as error:
         _fail(step, "bad_map", error.message, now=now)
         return
@@ -177,19 +178,9 @@ def calls_of(job: Job, step: Step, tool: Tool) -> list[dict[str, Any]]:
     Raises:
         ExpressionFailed, InvalidPlan: the list cannot be made, is too long, or has an item that the tool does not take.
     """
-    spec = step.spec or {}
     scope = expressions.scope(job)
-    over = spec.get("over")
-    items = expressions.value(over, scope) if isinstance(over, str) else over
-    if isinstance(items, int) and not isinstance(items, bool):
-        if items > ITEMS_MAX:
-            raise InvalidPlan(f"A map has at most {ITEMS_MAX:,} items, not {items:,}.")
-        items = list(range(items))
-    if not isinstance(items, list):
-        raise InvalidPlan(f"`over` gives {type(items).__name__}, not a list.")
-    if len(items) > ITEMS_MAX:
-        raise InvalidPlan(f"A map has at most {ITEMS_MAX:,} items, not {len(items):,}.")
-    template = spec.get("arguments") or {}
+    items = list_of(step, scope)
+    template = (step.spec or {}).get("arguments") or {}
     resolve = _plain(template) or expressions.item_template(template, scope)
     calls = []
     for index, item in enumerate(items):
@@ -201,6 +192,26 @@ def calls_of(job: Job, step: Step, tool: Tool) -> list[dict[str, Any]]:
             raise InvalidPlan(f"Item {index}: {f'{field}: ' if field else ''}{error.message}") from error
         calls.append(arguments)
     return calls
+
+
+def list_of(step: Step, scope: expressions.Scope) -> list[Any]:
+    """What the map goes over.
+
+    Raises:
+        ExpressionFailed, InvalidPlan: it cannot be made, is no list, or is too long.
+    """
+    spec = step.spec or {}
+    over = spec.get("over")
+    items = expressions.value(over, scope) if isinstance(over, str) else over
+    if isinstance(items, int) and not isinstance(items, bool):
+        if items > ITEMS_MAX:
+            raise InvalidPlan(f"A map has at most {ITEMS_MAX:,} items, not {items:,}.")
+        items = list(range(items))
+    if not isinstance(items, list):
+        raise InvalidPlan(f"`over` gives {type(items).__name__}, not a list.")
+    if len(items) > ITEMS_MAX:
+        raise InvalidPlan(f"A map has at most {ITEMS_MAX:,} items, not {len(items):,}.")
+    return items
 
 
 def _plain(template: dict[str, Any]) -> Callable[[Any, int], dict[str, Any]] | None:
@@ -232,8 +243,10 @@ def _field(item: Any, path: Sequence[str]) -> Any:
     return item
 
 
-def _chunks(step: Step, tool: Tool, calls: Sequence[dict[str, Any]]) -> list[Step]:
-    """Unsaved rows, in the list's order."""
+def _chunks(
+    step: Step, tool: Tool, calls: Sequence[dict[str, Any]], indexes: Sequence[int] | None = None
+) -> list[Step]:
+    """Unsaved rows, in the list's order. indexes: the calls' places, where they are not 0, 1, 2 …"""
     alone = tool.effect is Effect.ONCE or tool.asks_person
     size = 1 if alone else max(1, min(int((step.spec or {}).get("chunk") or CHUNK), CALLS_MAX))
     rows = []
@@ -241,7 +254,8 @@ def _chunks(step: Step, tool: Tool, calls: Sequence[dict[str, Any]]) -> list[Ste
         part = list(calls[first : first + size])
         if not alone and len(canonical_json(part)) > CALLS_BYTES:
             raise InvalidPlan(f"A chunk's arguments are over {CALLS_BYTES // 1024} KiB: take a smaller chunk.")
-        rows.append(chunk_of(step, tool, number, part, {"first": first}, alone=alone))
+        place = {"first": first} if indexes is None else {"indexes": list(indexes[first : first + size])}
+        rows.append(chunk_of(step, tool, number, part, place, alone=alone))
     return rows
 
 
@@ -265,6 +279,7 @@ def chunk_of(
         timeout_s=step.timeout_s,
         max_attempts=step.max_attempts,
         workspace_of=step.workspace_of,
+        compensates=step.compensates,
     )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from agents.engine.celtext import OPEN, Code, InvalidExpression, check, parts, templated
 
-__all__ = ["JOB", "MAP_ITEM", "STEP", "Findings", "expression", "template", "templated"]
+__all__ = ["ITEM_DONE", "JOB", "MAP_ITEM", "STEP", "Findings", "expression", "template", "templated"]
 
 STEP, JOB = frozenset({"inputs", "steps", "job"}), frozenset({"inputs", "job"})
 MAP_ITEM = STEP | {"item", "index"}
+ITEM_DONE = MAP_ITEM | {"result"}  # what undoes an item also reads what came of it
 
 _STRING = re.compile(r"""[rRbB]{0,2}(?:'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")""", re.DOTALL)
 _INPUT = re.compile(r"(?<![\w.])inputs\s*\.\s*([A-Za-z_]\w*)(?!\w)(?!\s*\()")

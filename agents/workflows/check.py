@@ -7,7 +7,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from agents.workflows import cel_check, constant_map
-from agents.workflows.cel_check import JOB, MAP_ITEM, STEP, Findings
+from agents.workflows.cel_check import ITEM_DONE, JOB, MAP_ITEM, STEP, Findings
 from agents.workflows.graph import ancestors, layers
 from agents.workflows.schema import RESERVED_KEYS, as_list, bounded, faults, say
 from tools import registry
@@ -131,7 +131,7 @@ class _Check:
                 self._call(call, (*path, "fallbacks", index), STEP, before)
         if isinstance(raw.get("compensation"), dict):
             within = None if before is None else before | {step.key}
-            self._call(raw["compensation"], (*path, "compensation"), STEP, within)
+            self._call(raw["compensation"], (*path, "compensation"), ITEM_DONE if "map" in raw else STEP, within)
         if isinstance(raw.get("map"), dict):
             self._map(raw["map"], (*path, "map"), before)
         if isinstance(raw.get("workflow"), str):

@@ -10,7 +10,7 @@ What each kind of step becomes:
 - `goal`: kind JOB with the tool `job.delegate` and arguments {goal, agent?, tools?, max_tokens?}.
 
 `when` becomes the step's condition, `retry` {max_attempts, delay_s, backoff, max_delay_s, on}, `timeout` timeout_s,
-`fallbacks` {tool, arguments, on?} and `compensation` {tool, arguments}, the latter two with their templates unresolved. Outputs stay in the
+`fallbacks` {tool, arguments, on?} and `compensation` {tool, arguments}, the latter two with their templates unresolved (of a map's compensation over `item`, `index` and `result` too). Outputs stay in the
 version's definition, where the engine reads them when the job ends.
 """
 
@@ -135,6 +135,7 @@ def _step(given: Mapping[str, Any]) -> NewStep:
         "needs_success": given.get("needs_success", True),
         "reason": given.get("reason", ""),
         "condition": given.get("when", ""),
+        "compensation": {"arguments": {}, **given["compensation"]} if "compensation" in given else None,
     }
     if "map" in given:
         spec = {"arguments": {}, **{name: one for name, one in given["map"].items() if name != "tool"}}
@@ -150,7 +151,6 @@ def _step(given: Mapping[str, Any]) -> NewStep:
         retry=_retry(given.get("retry")),
         timeout_s=seconds(given["timeout"]) if "timeout" in given else None,
         fallbacks=[{"arguments": {}, **one} for one in given.get("fallbacks", ())],
-        compensation={"arguments": {}, **given["compensation"]} if "compensation" in given else None,
         **common,
     )
 

@@ -70,7 +70,7 @@ BELONGS = {
     "retry": {"tool"},
     "timeout": {"tool"},
     "fallbacks": {"tool"},
-    "compensation": {"tool"},
+    "compensation": {"tool", "map"},
     "inputs": {"workflow"},
     "agent": {"goal"},
     "tools": {"goal"},

@@ -1,4 +1,4 @@
-"""Pausing a job: what runs goes on to its end, nothing else begins.
+"""Pausing a job: what runs goes on to its end, nothing else begins. So does one that undoes what it did.
 
 A step that stood in a queue goes back to `pending`, so that no claim can win it and no message about it counts; what
 was permitted for it is withdrawn. `agents.engine.advance` releases nothing of a paused job. What people approve
@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from agents.engine import saga
 from agents.engine.advance import advance
 from agents.engine.transitions import lock_job, move_job, move_step
 from agents.errors import AlreadyDone, NotNow
@@ -27,7 +28,7 @@ def pause_job(job_id: UUID, *, by: Actor, now: datetime) -> Job:
     Raises:
         Job.DoesNotExist
         AlreadyDone: it has ended.
-        NotNow: it is being cancelled, or undoes what it did.
+        NotNow: it is being cancelled.
     """
     job = pause_alone(job_id, by=by, now=now)
     for child_id in _children(job):
@@ -56,10 +57,10 @@ def pause_alone(job_id: UUID, *, by: Actor, now: datetime, why: str = "") -> Job
     job = lock_job(job_id)
     if job.state in JOB_DONE:
         raise AlreadyDone(f"The job has {job.state} already.")
-    if job.cancel_requested or job.state == JobState.COMPENSATING:
-        raise NotNow("The job is being cancelled." if job.cancel_requested else "The job is being undone.")
     if job.state == JobState.PAUSED:
         return job
+    if job.cancel_requested and not saga.undoing(job):
+        raise NotNow("The job is being cancelled.")
     told = {"context": {"why": why}} if why else {}
     move_job(job, JobState.PAUSED, now=now, event=Event.JOB_PAUSED, actor=by, paused_because=why[:300], **told)
     # locked one by one in the order of ids, as the leases are renewed; one that was claimed meanwhile drops out
@@ -80,8 +81,11 @@ def _resume(job_id: UUID, *, by: Actor, now: datetime) -> Job:
         raise AlreadyDone(f"The job has {job.state} already.")
     if job.state != JobState.PAUSED:
         return job
-    began = job.started_at is not None
-    move_job(job, JobState.RUNNING if began else JobState.QUEUED, now=now, event=Event.JOB_RESUMED, actor=by)
+    if saga.undoing(job):
+        goes_on = JobState.COMPENSATING
+    else:
+        goes_on = JobState.RUNNING if job.started_at is not None else JobState.QUEUED
+    move_job(job, goes_on, now=now, event=Event.JOB_RESUMED, actor=by)
     advance(job, now=now)
     return job
 
