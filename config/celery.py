@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import task_prerun, worker_init
+from celery.signals import task_prerun, worker_init, worker_ready
 from django.conf import settings
 from django.db import close_old_connections
 from kombu import Queue
@@ -31,6 +31,14 @@ def _share_connections(**_: Any) -> None:
     """Of model calls many threads wait at once, and each needs the database for moments only."""
     if os.environ.get("COUNTERSIGN_WORKER_GROUP") == "llm":
         share_connections(max_size=settings.LLM_DATABASE_POOL_MAX)
+
+
+@worker_ready.connect
+def _say_where_nothing_runs(**_: Any) -> None:
+    # Imported here: there are no models yet when this application is made.
+    from approvals.policy.startup import say_where_nothing_runs
+
+    say_where_nothing_runs()
 
 
 @task_prerun.connect

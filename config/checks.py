@@ -4,6 +4,7 @@ countersign.E001  a tool's queue is served by no worker group
 countersign.E002  a queue is served by two worker groups
 countersign.E003  others may read the folder of the audit log's keys
 countersign.E004  FLOWER_URL without FLOWER_BASIC_AUTH
+countersign.W005  no policy is published, so that nothing runs (with --database)
 countersign.W101  PUBLIC_URL is not https (deploy)
 countersign.W102  the mailbox page, which shows every mail to staff, is on (deploy)
 countersign.W103  repositories by local path are allowed (deploy)
@@ -17,7 +18,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DatabaseError
 
+from approvals.models import PolicyVersion
+from approvals.policy.startup import NOTHING_RUNS
 from tools import registry
 
 
@@ -57,6 +61,26 @@ def keys(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         )
     return found
+
+
+@register(Tags.database)
+def policies(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Something is allowed at all."""
+    if not databases or "default" not in databases:
+        return []
+    try:
+        published = PolicyVersion.objects.filter(status=PolicyVersion.Status.PUBLISHED).exists()
+    except DatabaseError:  # not there yet, or not migrated: others say so
+        return []
+    if published:
+        return []
+    return [
+        Warning(
+            NOTHING_RUNS,
+            hint="Publish one in the admin, or run manage.py seed.",
+            id="countersign.W005",
+        )
+    ]
 
 
 @register(Tags.security, deploy=True)

@@ -24,7 +24,7 @@ class AgentAdmin(ModelAdmin):
 class RepositoryForm(forms.ModelForm):
     class Meta:
         model = Repository
-        fields = ["name", "url", "default_branch", "owner"]
+        fields = ["name", "url", "default_branch", "environment", "owner"]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -41,7 +41,8 @@ class RepositoryAdmin(SharedByObject, GuardedModelAdminMixin, ModelAdmin):
     """Who may use one is said on its page, under "Object permissions": `view_repository`."""
 
     form = RepositoryForm
-    list_display = ["name", "url", "default_branch", "owner", "created_at"]
+    list_display = ["name", "url", "default_branch", "environment", "owner", "created_at"]
+    list_filter = ["environment"]
     search_fields = ["name", "url"]
     autocomplete_fields = ["owner"]
     list_select_related = ["owner"]

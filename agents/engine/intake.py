@@ -44,6 +44,7 @@ class NewStep:
     reason: str = ""
     needs_success: bool = True
     tool_call_id: str = ""
+    opinion: dict[str, Any] | None = None
     kind: str = Step.Kind.CALL
     template: Any = None
     condition: str = ""
@@ -69,6 +70,7 @@ class NewJob:
     idempotency_key: str = ""
     request_sha256: str = ""
     trigger: str = ""
+    took_part: dict[str, str] = field(default_factory=dict)  # who else had a part in it: {user (primary key): part}
     workflow_version: WorkflowVersion | None = None
     inputs: dict[str, Any] = field(default_factory=dict)
     tenant: Tenant | None = None  # by default the parent's, or the owner's
@@ -112,6 +114,7 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
         idempotency_key=new.idempotency_key,
         request_sha256=new.request_sha256,
         trigger=new.trigger,
+        took_part=new.took_part,
         workflow_version=new.workflow_version,
         inputs=new.inputs,
         concurrency_key=keys.own_key(new.concurrency_key, new.parent),
@@ -180,6 +183,7 @@ def _rows(
                 needs=list(new.needs),
                 needs_success=new.needs_success,
                 reason=new.reason,
+                opinion=new.opinion,
                 tool_call_id=new.tool_call_id,
                 kind=Step.Kind.JOB if tool.starts_job else new.kind,
                 workspace_of=job.workspace_of,

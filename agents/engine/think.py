@@ -48,6 +48,7 @@ def append_steps(job: Job, step: Step, result: Result, *, now: datetime) -> None
                 needs=needs,
                 reason=str(call.get("reason", ""))[:2000],
                 tool_call_id=str(call.get("id", ""))[:120],
+                opinion=_opinion(call.get("danger")),
             )
         )
         if reading:
@@ -65,6 +66,13 @@ def append_steps(job: Job, step: Step, result: Result, *, now: datetime) -> None
         )
     )
     intake.add_steps(job, new, now=now, actor=proposer(job), proposed_by=step)
+
+
+def _opinion(danger: object) -> dict[str, Any] | None:
+    """The model's own word on a call's risk, where it may raise it."""
+    if danger not in ("medium", "high"):
+        return None
+    return {"level": danger, "reasons": [f"the model that asks for it calls it {danger} risk"]}
 
 
 def _reads(name: str) -> bool:

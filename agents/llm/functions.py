@@ -6,13 +6,18 @@ from typing import Any
 
 from agents.llm.names import to_wire
 from tools import registry
-from tools.spec import Tool
+from tools.spec import Effect, Tool
 
 FINISH = "finish"
-REASON = "reason"
+REASON, DANGER = "reason", "danger"
 ALWAYS = frozenset({"human.ask"})  # whoever may not ask a person has to guess
 
 _REASON = {"type": "string", "description": "Why you make this call, in one sentence. People who approve it read this."}
+_DANGER = {
+    "type": "string",
+    "enum": ["low", "medium", "high"],
+    "description": "How dangerous you judge this call. People look closer at what you call dangerous.",
+}
 _FINISH: dict[str, Any] = {
     "type": "function",
     "function": {
@@ -54,10 +59,17 @@ def takes_reason(tool: Tool) -> bool:
     return REASON not in tool.schema.get("properties", {})
 
 
+def takes_danger(tool: Tool) -> bool:
+    """False of what only reads, and of a tool that has an argument of that name."""
+    return tool.effect is not Effect.READ and DANGER not in tool.schema.get("properties", {})
+
+
 def _function(tool: Tool) -> dict[str, Any]:
     schema = dict(tool.schema)
     if takes_reason(tool):
         schema["properties"] = {**schema.get("properties", {}), REASON: _REASON}
+    if takes_danger(tool):
+        schema["properties"] = {**schema.get("properties", {}), DANGER: _DANGER}
     return {
         "type": "function",
         "function": {"name": to_wire(tool.name), "description": tool.summary, "parameters": schema},

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.llm.functions import FINISH, REASON, takes_reason
+from agents.llm.functions import DANGER, FINISH, REASON, takes_danger, takes_reason
 from agents.llm.names import from_wire
 from agents.llm.transcript import call_message, tool_message
 from agents.llm.values import Answer, RawCall
@@ -24,15 +24,17 @@ ECHO_LIMIT_CHARS = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A call that the model asks for: our tool, valid arguments, and its reason."""
+    """A call that the model asks for: our tool, valid arguments, its reason, and how dangerous it thinks that is."""
 
     id: str
     name: str
     arguments: dict[str, Any]
     reason: str
+    danger: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        return {"id": self.id, "name": self.name, "arguments": self.arguments, "reason": self.reason}
+        known = {"id": self.id, "name": self.name, "arguments": self.arguments, "reason": self.reason}
+        return {**known, "danger": self.danger} if self.danger else known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,13 +141,14 @@ def _wish(call_id: str, wire: str, arguments: dict[str, Any], by_name: Mapping[s
     reason = ""
     if takes_reason(tool):
         reason = str(arguments.pop(REASON, None) or "")[:REASON_LIMIT_CHARS]
+    danger = str(arguments.pop(DANGER, None) or "") if takes_danger(tool) else ""
     try:
         registry.validate(tool, arguments)
     except InvalidArguments as error:
         raise _Wrong(f"{error.field}: {error.message}"[:ECHO_LIMIT_CHARS]) from None
     except ToolRefused as error:
         raise _Wrong(f"The tool does not take this: {error.message}"[:ECHO_LIMIT_CHARS]) from None
-    return Wish(id=call_id, name=name, arguments=arguments, reason=reason)
+    return Wish(id=call_id, name=name, arguments=arguments, reason=reason, danger=danger)
 
 
 def _finish(arguments: dict[str, Any]) -> dict[str, Any]:
