@@ -5,19 +5,23 @@ SHA-256 over 0x00 and its bytes is the leaf hash (see `audit.entries`).
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from audit import sequence
 from audit.entries import entry
-from audit.errors import CannotVerify, InvalidProof
+from audit.errors import CannotVerify, InvalidNote, InvalidProof
 from audit.merkle import check_inclusion, inclusion_proof, leaf_hash
-from audit.notes import CheckpointText, NoteVerifier, open_checkpoint
+from audit.models import Delivery
+from audit.notes import CheckpointText, NoteVerifier, decode_hash, open_checkpoint, text_of
+from audit.proofs import inclusion
+from audit.tiles import folder_reader
+from audit.witness.collect import QUORUM
 
 HEADER = "c2sp.org/tlog-proof@v1"
 _INDEX = re.compile(r"index (0|[1-9][0-9]{0,18})")
@@ -33,10 +37,11 @@ class Proof:
 
 
 def prove(record_id: UUID) -> Proof:
-    """The proof against the latest checkpoint.
+    """The proof against the latest checkpoint, with the cosignatures of witnesses where enough saw the record.
 
     Raises:
         CannotVerify: there is no such record, or it is not signed yet.
+        InvalidProof: the log is not the one that was signed: run audit_verify.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
@@ -45,20 +50,53 @@ def prove(record_id: UUID) -> Proof:
             (record_id,),
         )
         row = cursor.fetchone()
-        cursor.execute("SELECT size, note FROM audit_checkpoint ORDER BY size DESC, id DESC LIMIT 1")
-        latest = cursor.fetchone()
+        if row is None:  # archived: its place stays
+            cursor.execute("SELECT index, NULL, NULL, NULL, NULL FROM audit_leaf WHERE event_id = %s", (record_id,))
+            row = cursor.fetchone()
         if row is None:
             raise CannotVerify(f"There is no record {record_id}.")
         index, body, kid, signature, prev = row
-        if index is None or latest is None or index >= latest[0]:
+        note = None if index is None else latest_note(above=index)
+        if note is None:
             raise CannotVerify(f"The record {record_id} is not signed yet: is audit_sequencer running?")
-        size, note = latest
-        leaves = list(sequence.stored_hashes(0, size))
-    if len(leaves) != size:
-        raise CannotVerify("The log has a gap: run audit_verify.")
-    path = inclusion_proof(leaves, index)
+        checkpoint = CheckpointText.parse(text_of(note))
+        data = _archived(index, checkpoint) if body is None else entry(body, kid, bytes(signature), prev)
+        path = _path(leaf_hash(data), index, checkpoint)
     hashes = "".join(f"{base64.b64encode(value).decode()}\n" for value in path)
-    return Proof(index, entry(body, kid, bytes(signature), prev), f"{HEADER}\nindex {index}\n{hashes}\n{note}")
+    return Proof(index, data, f"{HEADER}\nindex {index}\n{hashes}\n{note}")
+
+
+def latest_note(above: int = -1) -> str | None:
+    """The latest checkpoint; one that enough witnesses cosigned where it speaks for the record at index `above`."""
+    cosigned = Delivery.objects.filter(pk=QUORUM, size__gt=above).first() if above >= 0 else None
+    if cosigned is not None:
+        return cosigned.note
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT size, note FROM audit_checkpoint ORDER BY size DESC, id DESC LIMIT 1")
+        latest = cursor.fetchone()
+    return str(latest[1]) if latest is not None and latest[0] > above else None
+
+
+def _archived(index: int, checkpoint: CheckpointText) -> bytes:
+    """An entry that only the published files hold."""
+    try:
+        return next(folder_reader(settings.AUDIT_PUBLISH_DIR, checkpoint.size).entries(index, index + 1))
+    except (InvalidProof, OSError, StopIteration):
+        raise CannotVerify(f"The record at {index} was archived, and the published files do not hold it.") from None
+
+
+def _path(leaf: bytes, index: int, checkpoint: CheckpointText) -> list[bytes]:
+    """From the log's files where they lead to the root, else from all leaves in the database."""
+    files = folder_reader(settings.AUDIT_PUBLISH_DIR, checkpoint.size)
+    try:
+        path = inclusion(index, checkpoint.size, files.node)
+        check_inclusion(leaf=leaf, index=index, size=checkpoint.size, proof=path, root=checkpoint.root)
+        return path
+    except (InvalidProof, OSError):
+        leaves = list(sequence.stored_hashes(0, checkpoint.size))
+        if len(leaves) != checkpoint.size:
+            raise CannotVerify("The log has a gap: run audit_verify.") from None
+        return inclusion_proof(leaves, index)
 
 
 def check_proof(text: str, entry: bytes, verifiers: Iterable[NoteVerifier]) -> tuple[int, CheckpointText]:
@@ -78,10 +116,13 @@ def check_proof(text: str, entry: bytes, verifiers: Iterable[NoteVerifier]) -> t
     if match is None:
         raise InvalidProof("The proof names no index.")
     try:
-        path = [base64.b64decode(line, validate=True) for line in lines]
-    except binascii.Error:
-        raise InvalidProof("A hash of the proof is not base64.") from None
-    checkpoint = open_checkpoint(note, verifiers)
+        path = [decode_hash(line, "A hash of the proof") for line in lines]
+    except InvalidNote as error:
+        raise InvalidProof(str(error)) from None
+    trusted = list(verifiers)
+    checkpoint = open_checkpoint(note, trusted)
+    if checkpoint.origin not in {verifier.name for verifier in trusted}:
+        raise InvalidNote(f"The checkpoint is of another log, {checkpoint.origin}.")
     index = int(match[1])
     check_inclusion(leaf=leaf_hash(entry), index=index, size=checkpoint.size, proof=path, root=checkpoint.root)
     return index, checkpoint
