@@ -12,9 +12,12 @@ from agents.engine.control.fork import COPIED
 from agents.models import Job, Step
 from approvals.policy.evaluate import Decision, PolicyInput
 from approvals.policy.recorded import Recorded
+from audit.kinds import Event
+from audit.models import Head, Leaf
 from tools import registry, risk
 
 COMMAND_MAX = 300
+RECORDS = 4_000  # of the log that are looked through at once
 
 
 class Steps:
@@ -46,6 +49,21 @@ class Steps:
             except ValueError:
                 continue
         return _all(_decided().filter(pk__in=known))
+
+    def position(self) -> int:
+        return Head.objects.values_list("size", flat=True).first() or 0
+
+    def after(self, position: int) -> tuple[list[Recorded], int]:
+        """By the audit log: its order is that of the commits, so that no decision is missed."""
+        last = min(self.position(), position + RECORDS)
+        subjects = (
+            Leaf.objects.filter(
+                index__gte=position, index__lt=last, record__event=Event.STEP_DECIDED, record__target_type="step"
+            )
+            .order_by("index")
+            .values_list("record__target_id", flat=True)
+        )
+        return self.of(dict.fromkeys(subjects)) if last > position else [], last
 
 
 def _decided() -> QuerySet[Step]:

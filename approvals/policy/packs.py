@@ -39,7 +39,7 @@ def named(name: str) -> Pack:
 def _read(path: Path) -> Pack:
     source = path.read_text()
     file = yamlform.load(source)
-    description = file.description or ""
+    description = " ".join((file.description or "").split())
     return Pack(
         name=path.stem,
         title=description.split(". ")[0].rstrip(".\n") + ".",

@@ -41,6 +41,14 @@ class Source(Protocol):
         """The latest decision about each of these subjects that has one."""
         ...
 
+    def position(self) -> int:
+        """How far the record of decisions reaches now."""
+        ...
+
+    def after(self, position: int) -> tuple[list[Recorded], int]:
+        """The next decisions in the order in which they were recorded, some hundred at most, and how far that is."""
+        ...
+
 
 class Nothing:
     """Where nobody takes decisions."""
@@ -53,6 +61,12 @@ class Nothing:
 
     def of(self, subject_ids: Iterable[str]) -> list[Recorded]:
         return []
+
+    def position(self) -> int:
+        return 0
+
+    def after(self, position: int) -> tuple[list[Recorded], int]:
+        return [], position
 
 
 _source: Source = Nothing()

@@ -19,10 +19,8 @@ from approvals.policy.evaluate import ASK, FREEZE, Decision
 from audit.actor import Actor, Target
 from audit.append import record
 from audit.kinds import Event
-from audit.models import Head, Leaf
 
 DRAFT = PolicyVersion.Status.DRAFT
-LEAVES = 5_000  # records of the log that one pass looks through
 KEPT_MAX = 10_000  # differences of one draft; further ones are counted only
 
 
@@ -92,24 +90,16 @@ def _go_on(version_id: UUID, *, now: datetime) -> int:
     if state["rules_sha256"] != rules.sha256(version):  # edited: what the old rules said is no longer about it
         version.differences.all().delete()
         state = {**_fresh(version), "position": state["position"]}
-    last = min(_size(), state["position"] + LEAVES)
-    if last <= state["position"]:
+    found, position = recorded.source().after(state["position"])
+    if position == state["position"]:
         return 0
-    subjects = list(
-        Leaf.objects.filter(
-            index__gte=state["position"], index__lt=last, record__event=Event.STEP_DECIDED, record__target_type="step"
-        )
-        .order_by("index")
-        .values_list("record__target_id", flat=True)
-    )
     policies = trial.beside(version)
-    found = recorded.source().of(dict.fromkeys(subjects))
     rows = [row for one in found if (row := _difference(version, one, policies)) is not None]
     room = max(0, KEPT_MAX - state["differ"])
     ShadowDecision.objects.bulk_create(rows[:room])
     version.shadow = {
         **state,
-        "position": last,
+        "position": position,
         "compared": state["compared"] + len(found),
         "differ": state["differ"] + len(rows),
     }
@@ -142,11 +132,7 @@ def _asked(decision: Decision) -> tuple[Any, ...]:
 
 
 def _fresh(version: PolicyVersion) -> dict[str, Any]:
-    return {"position": _size(), "compared": 0, "differ": 0, "rules_sha256": rules.sha256(version)}
-
-
-def _size() -> int:
-    return Head.objects.values_list("size", flat=True).first() or 0
+    return {"position": recorded.source().position(), "compared": 0, "differ": 0, "rules_sha256": rules.sha256(version)}
 
 
 def _locked(version_id: UUID) -> PolicyVersion:

@@ -5,6 +5,7 @@ what a new rule has.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,7 @@ _KINDS: dict[str, type] = {
 _RULE = ("name", "tools", "effect", "order", "approvers", "and", "escalate_to", *_PLAIN)
 _WHOLE_MAX = {"quorum": 100, "order": 1_000_000}
 _SECONDS_MAX = 30 * 86_400
+_NUMBER = re.compile(r"[-+.0-9][-+.0-9eE]*")
 _WORDS = {str: "text", int: "a whole number", bool: "true or false", dict: "an object", list: "a list"}
 
 
@@ -304,8 +306,13 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.Node:
-    blocked = "\n" in text and not any(line != line.rstrip() for line in text.split("\n"))
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if blocked else None)
+    """By YAML 1.2 more looks like a number than by PyYAML's 1.1."""
+    style = None
+    if _NUMBER.fullmatch(text):
+        style = "'"
+    elif "\n" in text and not any(line != line.rstrip() for line in text.split("\n")):
+        style = "|"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def _list(dumper: _Dumper, given: list[Any]) -> yaml.Node:

@@ -31,8 +31,9 @@ class Command(BaseCommand):
         try:
             ok = action.run(self.stdout, options)
         except ApprovalsError as error:
-            told = [f"{where}: {message}" if where else message for where, message in getattr(error, "problems", ())]
-            raise CommandError("\n".join([*([] if told else [error.message]), *told]), returncode=REFUSED) from None
+            pairs = getattr(error, "problems", None) or [(getattr(error, "field", ""), error.message)]
+            told = [f"{where}: {message}" if where else message for where, message in pairs]
+            raise CommandError("\n".join(told), returncode=REFUSED) from None
         except (OSError, ValueError) as error:
             raise CommandError(str(error), returncode=REFUSED) from None
         if not ok:

@@ -64,6 +64,15 @@ class Played:
         wanted = set(subject_ids)
         return [one for one in self._decisions if one.subject_id in wanted]
 
+    def position(self) -> int:
+        return len(self._decisions)
+
+    def after(self, position: int) -> tuple[list[recorded.Recorded], int]:
+        return sorted(self._decisions, key=lambda one: one.subject_id)[position:], len(self._decisions)
+
+    def add(self, decision: recorded.Recorded) -> None:
+        self._decisions.append(decision)
+
     def _within(self, since: datetime, until: datetime) -> list[recorded.Recorded]:
         return [one for one in self._decisions if since <= one.at < until]
 
