@@ -96,7 +96,7 @@ def open_request(
     if request.replaces is not None:
         request.changed = changes.words(request.replaces, request)
     request.save(force_insert=True)
-    _asked(request, policy=decision.policy, actor=actor, now=now)
+    _asked(request, call, policy=decision.policy, actor=actor, now=now)
     return request
 
 
@@ -160,7 +160,7 @@ def open_question(
         created_at=now,
         expires_at=now + timedelta(seconds=QUESTION_EXPIRES_S),
     )
-    _asked(request, policy="", actor=actor, now=now)
+    _asked(request, call, policy="", actor=actor, now=now)
     return request
 
 
@@ -192,7 +192,7 @@ def void(request_id: UUID | None, *, why: str, now: datetime, actor: Actor) -> b
     return True
 
 
-def _asked(request: ApprovalRequest, *, policy: str, actor: Actor, now: datetime) -> None:
+def _asked(request: ApprovalRequest, call: Call, *, policy: str, actor: Actor, now: datetime) -> None:
     record(
         Event.APPROVAL_REQUESTED,
         actor=actor,
@@ -203,6 +203,7 @@ def _asked(request: ApprovalRequest, *, policy: str, actor: Actor, now: datetime
             "parent": request.parent_id,
             "tool": request.call["tool"],
             "digest": request.digest,
+            "call": call.digest(),  # as the dispatch names it
             "policy": policy,
             "rule": request.rule,
             "risk": request.risk,

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 
 from audit.checking.findings import Report, Verdict
 from audit.checking.records import parse_time
@@ -70,7 +70,8 @@ SELECT l.index, e.id, e.body::json FROM audit_leaf l JOIN audit_event e ON e.id 
 
 @dataclass(slots=True)
 class Counted:
-    """What the check came to. under_way: dispatched without an outcome yet; waiting: allowed and not dispatched yet."""
+    """What the check came to. under_way: dispatched without an outcome yet; waiting: allowed and not dispatched yet;
+    unknown: dispatches of steps whose beginning was archived."""
 
     steps: int = 0
     dispatched: int = 0
@@ -79,9 +80,18 @@ class Counted:
     outcomes: int = 0
     under_way: int = 0
     waiting: int = 0
+    unknown: int = 0
 
     def as_json(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in self.__slots__}
+
+    def words(self) -> str:
+        """One line for people."""
+        said = (
+            f"{self.dispatched:,} dispatches of {self.steps:,} steps: {self.by_policy:,} by leave of a policy, "
+            f"{self.by_people:,} of people; {self.outcomes:,} came to an end, {self.under_way:,} are under way."
+        )
+        return said + (f" Of {self.unknown:,} the beginning was archived." if self.unknown else "")
 
 
 @dataclass(slots=True)
@@ -99,7 +109,7 @@ class _Step:
     """What the log has said of a step so far. allowed: digests, by whom; dispatch: the one that has no outcome yet."""
 
     job: str
-    proposed: bool = False
+    begun: bool = False  # its proposal or a decision about it was seen
     allowed: dict[str, str] = field(default_factory=dict)
     leave: tuple[_Where, datetime] | None = None  # an authorization that nothing followed yet
     dispatch: tuple[_Where, datetime] | None = None
@@ -119,10 +129,14 @@ class _Request:
 
 
 class Completeness:
-    """Takes the records in the order of the log, then `end`. Findings go to the report."""
+    """Takes the records in the order of the log, then `end`. Findings go to the report.
 
-    def __init__(self, report: Report) -> None:
+    partial: the log's beginning was archived, so what begins in the middle proves nothing.
+    """
+
+    def __init__(self, report: Report, *, partial: bool = False) -> None:
         self.report = report
+        self.partial = partial
         self.counted = Counted()
         self._steps: dict[str, _Step] = {}
         self._of_job: dict[str, set[str]] = {}
@@ -162,7 +176,7 @@ class Completeness:
         step = self._known(target, str(context.get("job", "")))
         step.starts_job = step.starts_job or str(context.get("tool", "")).startswith("job.")
         if event == Event.STEP_PROPOSED:
-            step.proposed = True
+            step.begun = True
         elif event == Event.STEP_DECIDED:
             self._decided(step, context, facts["outcome"], where, at)
         elif event == Event.STEP_DISPATCHED:
@@ -176,7 +190,7 @@ class Completeness:
 
     def _decided(self, step: _Step, context: Mapping[str, Any], outcome: str, where: _Where, at: datetime) -> None:
         step.allowed.clear()
-        step.leave = None
+        step.leave, step.begun = None, True
         if outcome == "allow":
             step.allowed[str(context["digest"])] = "policy"
             step.leave = (where, at)
@@ -184,7 +198,9 @@ class Completeness:
     def _dispatched(self, step: _Step, context: Mapping[str, Any], where: _Where, at: datetime) -> None:
         self.counted.dispatched += 1
         by = step.allowed.get(str(context.get("digest")))
-        if by is None:
+        if by is None and self.partial and not step.begun:
+            self.counted.unknown += 1
+        elif by is None:
             self.report.add(
                 "unauthorized",
                 "The step was dispatched, and nothing before it in the log gave leave to this exact call.",
@@ -207,7 +223,8 @@ class Completeness:
 
     def _ended(self, step: _Step, event: str, where: _Where) -> None:
         effect = event == Event.STEP_CONFIRMED
-        if effect and not (step.ran or step.answered or step.expanded or step.starts_job):
+        known = step.begun or not self.partial
+        if effect and known and not (step.ran or step.answered or step.expanded or step.starts_job):
             self.report.add(
                 "outcome_from_nowhere",
                 "The step has an effect, and the log holds no dispatch, answer or job of its own before it.",
@@ -229,7 +246,9 @@ class Completeness:
             subject = str(context.get("subject", ""))
             if subject.startswith("step:"):
                 self._requests[target] = _Request(
-                    subject.removeprefix("step:"), str(context.get("kind")), str(context.get("digest"))
+                    subject.removeprefix("step:"),
+                    str(context.get("kind")),
+                    str(context.get("call") or context.get("digest")),
                 )
             return
         if event == Event.GRANT_USED:
@@ -238,7 +257,7 @@ class Completeness:
             return
         request = self._requests.get(target if event != Event.GLASS_BROKEN else str(context.get("approval", target)))
         if request is None:
-            if event == Event.APPROVAL_CLOSED and facts["outcome"] == "approved":
+            if event == Event.APPROVAL_CLOSED and facts["outcome"] == "approved" and not self.partial:
                 self.report.add(
                     "approval_from_nowhere",
                     "A request was approved that the log does not know.",
@@ -323,17 +342,25 @@ class Completeness:
         return step
 
 
-def check_completeness(report: Report, *, size: int, progress: Callable[[int], None] = lambda done: None) -> Counted:
-    """Checks the first `size` records of the log, inside the snapshot of the caller's transaction."""
-    check = Completeness(report)
-    for index, record, facts in _records(size):
-        try:
-            check.take(index, record, facts)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            report.add("body_malformed", "The record's body lacks what every record has.", index=index, record=record)
-        if index % BATCH == 0:
-            progress(index)
-    return check.end()
+def check_completeness(report: Report, *, progress: Callable[[int, int], None] = lambda done, of: None) -> Counted:
+    """Checks the records that `report` was made of, in a snapshot of its own. Call it after `audit.verify.verify`: a
+    record that was changed may say anything.
+
+    progress: is called with (records behind, records in all).
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        cursor.execute("SELECT EXISTS (SELECT FROM audit_partition WHERE archived_at IS NOT NULL)")
+        (partial,) = cursor.fetchone()
+        check = Completeness(report, partial=partial)
+        for index, record, facts in _records(report.size):
+            try:
+                check.take(index, record, facts)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                report.add("body_malformed", "The body lacks what every record has.", index=index, record=record)
+            if index % BATCH == 0:
+                progress(index, report.size)
+        return check.end()
 
 
 def _records(size: int) -> Iterator[tuple[int, UUID, Mapping[str, Any]]]:

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
+from audit.checking.completeness import check_completeness
 from audit.checking.findings import Finding, Report, Verdict
 from audit.checking.trust import Trust
 from audit.errors import AuditError
@@ -43,6 +44,11 @@ class Command(BaseCommand):
             metavar="SIZE",
             help="a declared loss of records from SIZE on is known; say so instead of calling it tampering",
         )
+        parser.add_argument(
+            "--completeness",
+            action="store_true",
+            help="also check that nothing ran without leave before it, and that what had leave came to an end",
+        )
         parser.add_argument("--vkey", help="the checkpoint key's public half, if not that of this installation")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -53,6 +59,7 @@ class Command(BaseCommand):
             if options["vkey"]:
                 trust = dataclasses.replace(trust, verifier=NoteVerifier.from_vkey(options["vkey"]))
             report = verify(since=options["since"], trust=trust, progress=show)
+            counted = check_completeness(report, progress=show) if options["completeness"] else None
         except (AuditError, Error, OSError) as error:
             why = str(error).strip().splitlines()[0]
             if options["json"]:
@@ -62,9 +69,12 @@ class Command(BaseCommand):
         finally:
             show.end()
         if options["json"]:
-            self.stdout.write(json.dumps(report.as_json()))
+            more = {"completeness": counted.as_json()} if counted else {}
+            self.stdout.write(json.dumps({**report.as_json(), **more}))
         else:
             self._show(report)
+            if counted:
+                self.stdout.write(counted.words())
         sys.exit(report.exit_code)
 
     def _show(self, report: Report) -> None:

@@ -153,6 +153,20 @@ def test_what_is_under_way_is_counted_and_a_finding_only_after_long():
     assert [(finding.code, finding.level) for finding in report.findings] == [("outcome_missing", Verdict.STALE)]
 
 
+def test_where_the_beginning_was_archived_what_begins_in_the_middle_proves_nothing():
+    report = Report()
+    found = Completeness(report, partial=True)
+    lines = (dispatched(), CONFIRMED, APPROVED, ("step.dispatched", "s2", "ok", {"job": "k", "digest": "d"}))
+    for index, (event, target, outcome, context) in enumerate(lines):
+        found.take(index, uuid4(), body(event, target, outcome, context, BEGAN))
+    assert report.findings == []
+    assert found.end().unknown == 2
+    seen = Completeness(report, partial=True)
+    for index, (event, target, outcome, context) in enumerate((PROPOSED, dispatched())):
+        seen.take(index, uuid4(), body(event, target, outcome, context, BEGAN))
+    assert [finding.code for finding in report.findings] == ["unauthorized"]
+
+
 def test_what_it_counts():
     _, counted = check(WHOLE["approved by people"])
     assert (counted.steps, counted.dispatched, counted.by_people, counted.by_policy, counted.outcomes) == (
