@@ -107,7 +107,7 @@ def audit_is_whole(stack: Stack, *, timeout_s: float = 90) -> str:
     """ "" where `audit_verify` finds nothing wrong, once the sequencer has caught up; else what it said."""
     deadline = time.monotonic() + timeout_s
     while True:
-        done = stack.manage("audit_verify")
+        done = stack.manage("audit_verify", "--completeness")
         if done.returncode == 0:
             return ""
         if time.monotonic() > deadline:
