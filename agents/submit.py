@@ -34,14 +34,21 @@ _KEY_CONSTRAINT = "job_idempotency_key"
 
 
 def submit(
-    payload: Mapping[str, Any], *, user: User, idempotency_key: str = "", trigger: str = "", now: datetime
+    payload: Mapping[str, Any],
+    *,
+    user: User,
+    idempotency_key: str = "",
+    trigger: str = "",
+    took_part: Mapping[str, str] | None = None,
+    now: datetime,
 ) -> tuple[Job, bool]:
     """Creates the job that `payload` describes (see `agents.payload.JobInput`); False: it was created before.
 
     With an idempotency key (1 to 200 visible ASCII characters, private to the user) the same payload gives the same
     job, also where two submissions race.
 
-    trigger: what started it where no person did, such as `schedule:nightly`.
+    trigger: what started it where no person did, such as `schedule:nightly`; took_part: {user (primary key): part} of
+    who else had a part in it, such as the maker of the token by which it came.
 
     Raises:
         InvalidInput (InvalidPlan, UnknownAgent, UnknownRepository): with every wrong field; nothing is written.
@@ -57,6 +64,7 @@ def submit(
         if earlier is not None:
             return earlier, False
     new = replace(new_job(payload, user=user, idempotency_key=idempotency_key, digest=digest), trigger=trigger)
+    new = replace(new, took_part=dict(took_part or {}))
     try:
         job = create_job(new, now=now, actor=Actor.user(user.pk))
         if new.on_conflict == keys.CANCEL_RUNNING:

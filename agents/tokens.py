@@ -18,7 +18,7 @@ from django.db.models import Q
 
 from agents.errors import InvalidInput
 from agents.models import ApiToken
-from audit.actor import Actor, Target
+from audit.actor import Actor, ActorType, Target
 from audit.append import record
 from audit.kinds import Event
 
@@ -45,6 +45,8 @@ def create_token(
         InvalidInput: an unknown or missing scope, an empty name, an end that has passed.
     """
     token, secret = prepare_token(user=user, name=name, scopes=scopes, now=now, expires_at=expires_at)
+    if actor.type == ActorType.USER and actor.id != str(user.pk):
+        token.created_by_id = int(actor.id)
     with transaction.atomic():
         token.save(force_insert=True)
         record_created(token, actor=actor)
@@ -74,6 +76,12 @@ def prepare_token(
         expires_at=expires_at,
     )
     return token, secret
+
+
+def makers_of(token: object) -> dict[str, str]:
+    """{user (primary key): "token owner"} of who made this token for its user; empty where that is nobody else."""
+    made_by = token.created_by_id if isinstance(token, ApiToken) else None
+    return {} if made_by is None else {str(made_by): "token owner"}
 
 
 def record_created(token: ApiToken, *, actor: Actor) -> None:

@@ -1,6 +1,6 @@
 """Deciding several like requests of low risk at once. Each is decided by itself, by the one decision function."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -36,6 +36,7 @@ def decide_all(
     channel: str = CHANNEL,
     now: datetime,
     second_factor_at: datetime | None = None,
+    behind: Sequence[int] = (),
 ) -> list[tuple[ApprovalRequest, DecisionError | None]]:
     """Decides exactly these requests, and says of each why it was not. What came meanwhile is not among them.
 
@@ -57,6 +58,7 @@ def decide_all(
                 channel=channel,
                 now=now,
                 second_factor_at=second_factor_at,
+                behind=behind,
             )
             results.append((done, None))
         except DecisionError as error:

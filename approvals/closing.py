@@ -36,6 +36,18 @@ def locked(request_id: UUID | str) -> ApprovalRequest:
     return found
 
 
+def lock_subject(request_id: UUID | str) -> None:
+    """Locks all requests about the same subject, in their order, for whoever will close more than this one."""
+    try:
+        key = UUID(str(request_id))
+    except ValueError:
+        return
+    about = ApprovalRequest.objects.filter(pk=key).values_list("subject_type", "subject_id").first()
+    if about is not None:
+        all_of_it = ApprovalRequest.objects.filter(subject_type=about[0], subject_id=about[1])
+        list(all_of_it.select_for_update(of=("self",)).order_by("pk").values_list("pk", flat=True))
+
+
 def close(
     request: ApprovalRequest,
     state: State,
@@ -50,7 +62,8 @@ def close(
     Raises:
         AlreadyDecided: it is not in `was` any more; nothing is written.
     """
-    until = now + timedelta(seconds=request.execution_expires_s) if state == State.APPROVED else None
+    runs = state == State.APPROVED and request.kind == ApprovalRequest.Kind.APPROVAL
+    until = now + timedelta(seconds=request.execution_expires_s) if runs else None
     won = ApprovalRequest.objects.filter(pk=request.pk, state=was).update(
         state=state,
         decided_at=now,

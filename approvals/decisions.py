@@ -4,6 +4,7 @@ What ends a request otherwise (expiry, cancelling, an edit, breaking the glass) 
 (`approvals.closing`), so of everything that happens to a request at once, one thing does.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -50,13 +51,16 @@ def decide(
     channel: str,
     now: datetime,
     second_factor_at: datetime | None = None,
+    behind: Sequence[int] = (),
 ) -> ApprovalRequest:
     """Counts one person's vote, and closes the request where that decides it. Gives the request as it stands then.
 
     A denial closes at once; an approval closes when every role has its number of different people, each still
     eligible now (`approvals.quorum`); an answer closes a question. A deputy's vote is the vote of the person whose
     place it takes. The request's row is locked, and the move is one conditional UPDATE, so of any number of people at
-    once one wins. second_factor_at: when `by` last gave a second factor, as the channel knows it. Must not be called
+    once one wins. second_factor_at: when `by` last gave a second factor, as the channel knows it; behind: users
+    (primary keys) who could have acted as `by`, such as the maker of the token: none of them may have had a part in the
+    request. Must not be called
     inside a transaction: a refused try is recorded in one of its own.
 
     Raises:
@@ -67,7 +71,7 @@ def decide(
     words = checked_words(reason)
     try:
         with transaction.atomic(durable=True):
-            return vote(request_id, by, wanted, words, channel, now, second_factor_at=second_factor_at)
+            return vote(request_id, by, wanted, words, channel, now, second_factor_at=second_factor_at, behind=behind)
     except RECORDED as error:
         record_refusal(request_id, by, str(wanted), channel, error)
         raise
@@ -109,13 +113,14 @@ def vote(
     now: datetime,
     *,
     second_factor_at: datetime | None = None,
+    behind: Sequence[int] = (),
 ) -> ApprovalRequest:
     """As `decide`, inside the caller's transaction, which records nothing where it is refused."""
     request = locked(request_id)
     _fits(request, verdict)
     if request.state != State.PENDING:
         raise AlreadyDecided(f"This request is {request.get_state_display().lower()} already.", state=request.state)
-    why = refusal(request, by, now=now)
+    why = refusal(request, by, now=now) or _hidden_part(request, behind)
     if why:
         raise NotEligible(why)
     if request.expires_at <= now:
@@ -221,6 +226,12 @@ def _person(request: ApprovalRequest, by: User, now: datetime) -> User | None:
     if person is None:
         raise AlreadyVoted("The person whose deputy you are has voted on this request.")
     return person
+
+
+def _hidden_part(request: ApprovalRequest, behind: Sequence[int]) -> str:
+    if any(user == request.requester_id or user in request.excluded_ids for user in behind):
+        return "Who made this token took part in this request, so it decides nothing here."
+    return ""
 
 
 def _fits(request: ApprovalRequest, verdict: Vote.Verdict) -> None:

@@ -69,6 +69,7 @@ def may_edit(request: ApprovalRequest, user: User, *, now: datetime) -> tuple[bo
 def _edit(
     request_id: UUID | str, by: User, arguments: Mapping[str, Any], reason: str, channel: str, now: datetime
 ) -> ApprovalRequest:
+    closing.lock_subject(request_id)
     request = closing.locked(request_id)
     _check(request, by, now)
     if dict(arguments) == request.call["arguments"]:

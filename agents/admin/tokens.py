@@ -88,6 +88,8 @@ class ApiTokenAdmin(ModelAdmin):
         return token
 
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
+        if obj.user_id != request.user.pk:
+            obj.created_by_id = request.user.pk
         obj.save(force_insert=True)
         record_created(obj, actor=Actor.user(request.user.pk))
         request._token_secret = form.prepared[1]  # type: ignore[attr-defined]

@@ -26,6 +26,7 @@ from agents.selectors import changeable_job, visible_job, visible_jobs
 from agents.sharing import share_job
 from agents.states import JOB_DONE, JobState
 from agents.submit import submit
+from agents.tokens import makers_of
 from audit.actor import Actor
 from audit.api.pagination import ByTime
 
@@ -85,7 +86,9 @@ class JobList(View):
         key = request.headers.get("Idempotency-Key", "")
         if "Idempotency-Key" in request.headers and not key:
             raise ValidationError({"Idempotency-Key": ["Must not be empty."]})
-        job, created = submit(payload, user=person(request), idempotency_key=key, now=timezone.now())
+        job, created = submit(
+            payload, user=person(request), idempotency_key=key, took_part=makers_of(request.auth), now=timezone.now()
+        )
         data = JobDetailSerializer(job, context=self.get_serializer_context()).data
         headers = {"Location": data["url"]} if created else {"Idempotency-Replayed": "true"}
         return Response(data, status=201 if created else 200, headers=headers)

@@ -5,6 +5,7 @@ approver who leaves and a claim are in one order. Where it does not, the approva
 """
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from agents.engine.advance import advance, paused
@@ -72,7 +73,7 @@ def let_go(step: Step, *, now: datetime) -> None:
     """Takes a step that waits to begin, or for people, back to where nothing is decided."""
     if step.permit_id is not None:
         permits.withdraw(step.permit_id)
-    changes = {
+    changes: dict[str, Any] = {
         "approval_id": None,
         "permit_id": None,
         "dispatched_at": None,

@@ -13,6 +13,15 @@ STATUS = {
     "invalid_verdict": 409,
     "reason_missing": 400,
     "invalid_reason": 400,
+    "second_factor_needed": 403,
+    "policy_changed": 409,
+    "too_late": 409,
+    "nothing_to_take_back": 409,
+    "already_reviewed": 409,
+    "not_alike": 409,
+    "invalid_grant": 400,
+    "invalid_delegation": 400,
+    "invalid_edit": 400,
 }
 
 

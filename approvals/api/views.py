@@ -1,5 +1,6 @@
 """Requests by REST: list, read, approve, deny, answer."""
 
+from datetime import datetime
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
@@ -27,12 +28,13 @@ from approvals.decisions import decide
 from approvals.errors import DecisionError
 from approvals.models import ApprovalRequest, Vote
 from approvals.selectors import inbox, lines, visible, visible_request
+from approvals.web.second_factor import at as given_at
 from audit.api.pagination import ByTime
 from audit.api.permissions import HasScope
 
 READ, DECIDE = "approvals:read", "approvals:decide"
 TAGS = ["approvals"]
-_REFUSALS = {
+REFUSALS = {
     403: OpenApiResponse(description="You may not decide this request: it is your own, or it asks others."),
     409: OpenApiResponse(description="The request is decided or expired, or you have voted."),
 }
@@ -65,7 +67,7 @@ class ApprovalList(View):
     )
     def get(self, request: Request) -> Response:
         """The requests that you may see, newest first."""
-        _check_query(request, {"state", "parent", "needs", "cursor", "limit"})
+        check_query(request, {"state", "parent", "needs", "cursor", "limit"})
         page = self.paginate_queryset(lines(_filtered(request)))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
@@ -76,8 +78,8 @@ class ApprovalDetail(View):
     @extend_schema(operation_id="get_approval", tags=TAGS)
     def get(self, request: Request, request_id: UUID) -> Response:
         """One request, with the exact call. Reading never decides."""
-        _check_query(request, set())
-        return Response(self.get_serializer(_found(request, request_id)).data)
+        check_query(request, set())
+        return Response(self.get_serializer(found_for(request, request_id)).data)
 
 
 class _Decide(View):
@@ -87,9 +89,9 @@ class _Decide(View):
     words: ClassVar[str] = "reason"
 
     def _post(self, request: Request, request_id: UUID) -> Response:
-        _check_query(request, set())
-        found = _found(request, request_id)
-        given = self.takes(data=_body(request))
+        check_query(request, set())
+        found = found_for(request, request_id)
+        given = self.takes(data=body(request))
         given.is_valid(raise_exception=True)
         try:
             decide(
@@ -99,10 +101,12 @@ class _Decide(View):
                 reason=given.validated_data[self.words],
                 channel="api",
                 now=timezone.now(),
+                second_factor_at=second_factor(request),
+                behind=makers(request),
             )
         except DecisionError as error:
             raise Refused(error) from error
-        return Response(self.get_serializer(_found(request, request_id)).data)
+        return Response(self.get_serializer(found_for(request, request_id)).data)
 
 
 class Approve(_Decide):
@@ -113,7 +117,7 @@ class Approve(_Decide):
         operation_id="approve_approval",
         tags=TAGS,
         request=ApproveSerializer,
-        responses={200: ApprovalDetailSerializer, **_REFUSALS},
+        responses={200: ApprovalDetailSerializer, **REFUSALS},
     )
     def post(self, request: Request, request_id: UUID) -> Response:
         """Votes for exactly this call. It runs when enough people have."""
@@ -128,7 +132,7 @@ class Deny(_Decide):
         operation_id="deny_approval",
         tags=TAGS,
         request=DenySerializer,
-        responses={200: ApprovalDetailSerializer, **_REFUSALS},
+        responses={200: ApprovalDetailSerializer, **REFUSALS},
     )
     def post(self, request: Request, request_id: UUID) -> Response:
         """Refuses the call; one denial is enough. The agent receives the reason."""
@@ -144,14 +148,25 @@ class Answer(_Decide):
         operation_id="answer_approval",
         tags=TAGS,
         request=AnswerSerializer,
-        responses={200: ApprovalDetailSerializer, **_REFUSALS},
+        responses={200: ApprovalDetailSerializer, **REFUSALS},
     )
     def post(self, request: Request, request_id: UUID) -> Response:
         """Answers a question of kind `question`. An answer permits nothing."""
         return self._post(request, request_id)
 
 
-def _found(request: Request, request_id: UUID) -> ApprovalRequest:
+def second_factor(request: Request) -> datetime | None:
+    """When the person of this session last gave a second factor; a token never has one."""
+    return None if request.auth is not None else given_at(request._request)
+
+
+def makers(request: Request) -> list[int]:
+    """Who made the token by which this request comes, for another user."""
+    made_by = getattr(request.auth, "created_by_id", None)
+    return [] if made_by is None else [int(made_by)]
+
+
+def found_for(request: Request, request_id: UUID) -> ApprovalRequest:
     try:
         return visible_request(request.user, request_id)
     except DecisionError as error:
@@ -178,13 +193,13 @@ def _filtered(request: Request) -> QuerySet[ApprovalRequest]:
     return found
 
 
-def _check_query(request: Request, known: set[str]) -> None:
+def check_query(request: Request, known: set[str]) -> None:
     unknown = sorted(set(request.query_params) - known)
     if unknown:
         raise ValidationError({name: ["Unknown query parameter."] for name in unknown})
 
 
-def _body(request: Request) -> Any:
+def body(request: Request) -> Any:
     if request.META.get("HTTP_TRANSFER_ENCODING") and not request.META.get("CONTENT_LENGTH"):
         raise LengthRequired()
     return {} if isinstance(request.data, QueryDict) else request.data

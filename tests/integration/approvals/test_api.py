@@ -93,6 +93,8 @@ def test_approve_and_deny_call_the_one_decision_function():
         "reason": "",
         "channel": "api",
         "at": None,
+        "on_behalf_of": None,
+        "withdrawn_at": None,
     }
     answer = api.post(address(second, "deny"), {"reason": "red tests"})
     assert (answer.json()["state"], answer.json()["answer"]) == ("denied", "red tests")
@@ -180,4 +182,19 @@ def test_the_openapi_document_declares_every_operation():
         if "/approvals" in path
         for operation in methods.values()
     }
-    assert operations == {"list_approvals", "get_approval", "approve_approval", "deny_approval", "answer_approval"}
+    assert operations == {
+        "list_approvals",
+        "get_approval",
+        "approve_approval",
+        "deny_approval",
+        "answer_approval",
+        "edit_approval",
+        "ask_about_approval",
+        "answer_comment",
+        "take_back_approval",
+        "break_glass",
+        "list_alike_approvals",
+        "decide_alike_approvals",
+        "propose_grant",
+        "give_grant",
+    }
