@@ -293,7 +293,9 @@ class DelegationSerializer(serializers.ModelSerializer[Delegation]):
 
     person = serializers.CharField(source="person.username", read_only=True)
     deputy = serializers.CharField(source="deputy.username", read_only=True)
-    groups: serializers.SlugRelatedField[Group] = serializers.SlugRelatedField(slug_field="name", many=True, read_only=True)
+    groups: serializers.SlugRelatedField[Group] = serializers.SlugRelatedField(
+        slug_field="name", many=True, read_only=True
+    )
 
     class Meta:
         model = Delegation
