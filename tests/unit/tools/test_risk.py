@@ -1,0 +1,96 @@
+"""The risk of a call: programs, branches, the number and its reasons, and opinions that only raise it."""
+
+import pytest
+
+from tools import registry, risk
+from tools.risk import Place, assess, assess_each, branch_of, programs_of, raised
+from tools.spec import Risk, RiskScore
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["ls", "-l"], {"ls"}),
+        (["/bin/rm", "x"], {"/bin/rm", "rm"}),
+        (["./ls"], {"./ls", "ls"}),
+        (["env", "A=1", "rm", "x"], {"env", "A=1", "rm", "x"}),
+        (["timeout", "5", "sudo", "/sbin/reboot"], {"timeout", "5", "sudo", "/sbin/reboot", "reboot"}),
+        (["find", ".", "-exec", "rm", "{}", ";"], {"find", ".", "rm", "{}", ";"}),
+        (["find", ".", "-name", "x"], {"find"}),
+        (["sh", "-c", "ls && rm x"], {"sh", "ls", "rm"}),
+        (["xargs", "sh", "-c", "rm x"], {"xargs", "sh", "rm", "rm x"}),
+        (["python3", "run.py"], {"python3"}),
+        (["python3", "-c", "import os"], None),
+        (["bash", "-c", "$(cat x)"], None),
+        (["eval", "rm x"], None),
+        (["env", "eval", "rm"], None),
+    ],
+)
+def test_the_programs_of_a_command_are_told_or_said_to_be_untold(argv, expected):
+    found = programs_of("shell.exec", {"argv": argv})
+    assert (found if found is None else set(found)) == expected
+
+
+def test_a_script_that_cannot_be_judged_names_no_programs():
+    assert programs_of("shell.script", {"script": "ls; cat a | rm b"}) == ("ls", "cat", "rm")
+    assert programs_of("shell.script", {"script": "rm $X"}) is None
+    assert programs_of("files.read", {"path": "x"}) == ()
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "expected"),
+    [
+        ("git.push", {"branch": "mine"}, "mine"),
+        ("git.push", {"branch": "mine", "remote_branch": "main"}, "main"),
+        ("git.push", {"branch": "mine", "remote_branch": "refs/heads/main"}, "main"),
+        ("git.checkout", {"ref": "x", "create": True}, "x"),
+        ("git.branch", {}, ""),
+        ("files.write", {"path": "x"}, ""),
+        ("git.commit", {"message": "x"}, risk.UNTOLD),
+        ("git.rebase", {"onto": "main"}, risk.UNTOLD),
+        ("git.rebase", {"onto": "main", "branch": "y"}, "y"),
+    ],
+)
+def test_the_branch_is_the_one_that_the_call_is_about(tool, arguments, expected):
+    assert branch_of(tool, arguments) == expected
+
+
+def test_a_push_to_the_default_branch_is_high_risk_whatever_it_is_called():
+    push = registry.get("git.push")
+    aside = assess(push, {"branch": "mine"}, Place(default_branch="trunk"))
+    trunk = assess(push, {"branch": "mine", "remote_branch": "trunk"}, Place(default_branch="trunk"))
+    assert (aside.level, trunk.level) == (Risk.MEDIUM, Risk.HIGH)
+    assert trunk.score > aside.score
+    assert any("trunk" in reason for reason in trunk.reasons)
+
+
+def test_production_size_and_number_add_to_it_with_their_reasons():
+    push, write = registry.get("git.push"), registry.get("files.write")
+    assert assess(push, {"branch": "b"}, Place(environment="production")).score > assess(push, {"branch": "b"}).score
+    small = assess(write, {"path": "a", "content": "x\n"})
+    large = assess(write, {"path": "a", "content": "x\n" * 5000})
+    assert large.score > small.score
+    assert any("5,001 lines" in reason for reason in large.reasons)
+    many = assess_each(write, [{"path": "a", "content": ""}] * 200)
+    assert many.score > assess(write, {"path": "a", "content": ""}).score
+    assert "200 calls at once" in many.reasons
+
+
+@pytest.mark.parametrize("tool", ["shell.exec", "git.push", "git.push_tag", "files.read"])
+def test_a_level_is_never_below_the_tools_own(tool):
+    arguments = {"argv": ["curl", "x"], "branch": "b", "tag": "v", "path": "x"}
+    known = registry.get(tool)
+    assert list(Risk).index(assess(known, arguments).level) >= list(Risk).index(known.risk(arguments).level)
+
+
+def test_an_opinion_raises_a_risk_and_never_lowers_it():
+    read, push = registry.get("files.read"), registry.get("git.push_tag")
+    worried = RiskScore(level=Risk.HIGH, reasons=("it smells",))
+    calm = RiskScore(level=Risk.LOW, reasons=("fine",))
+    assert assess(read, {"path": "x"}, opinion=worried).level is Risk.HIGH
+    assert "it smells" in assess(read, {"path": "x"}, opinion=worried).reasons
+    assert assess(push, {"tag": "v"}, opinion=calm) == assess(push, {"tag": "v"})
+    medium = RiskScore(level=Risk.MEDIUM, score=45)
+    assert raised(medium, calm) is medium
+    assert risk.opinion_of({"level": "none"}) is None
+    assert risk.opinion_of("high") is None
