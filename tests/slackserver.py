@@ -130,7 +130,7 @@ def running() -> Iterator[SlackServer]:
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"] or 0))
             form = not self.headers.get_content_type().endswith("json")
-            given = dict(parse_qsl(raw.decode())) if form else json.loads(raw)
+            given = dict(parse_qsl(raw.decode())) if form else json.loads(raw or b"{}")
             method = self.path.removeprefix("/api/")
             if self.headers["Authorization"] != f"Bearer {TOKEN}":
                 answer: dict[str, Any] = {"ok": False, "error": "invalid_auth"}

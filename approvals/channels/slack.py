@@ -35,7 +35,7 @@ class Slack(Channel):
         """
         said = blocks.message(message.items, message.kind)
         if not api.configured():
-            return _hook(said)
+            return post_to_hook(said)
         channel, _, stamp = message.place.partition("/")
         if message.kind == Kind.UPDATE:
             api.call("chat.update", {"channel": channel, "ts": stamp, **said})
@@ -47,7 +47,8 @@ class Slack(Channel):
         return f"{answer.get('channel')}/{answer.get('ts')}"
 
 
-def _hook(said: dict[str, Any]) -> str:
+def post_to_hook(said: dict[str, Any]) -> str:
+    """Posts to the incoming webhook. Raises ChannelError."""
     try:
         answer = httpx2.post(settings.SLACK_WEBHOOK_URL, json=said, timeout=TIMEOUT, follow_redirects=False)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:

@@ -9,6 +9,8 @@ import httpx2
 import redis
 from django.conf import settings
 
+from approvals.errors import ChannelError
+from approvals.slack import api
 from config.doctor.finding import Finding, fail, ok, warn
 from config.health import check_redis
 
@@ -100,13 +102,28 @@ def mail() -> Iterator[Finding]:
 
 
 def slack() -> Iterator[Finding]:
-    """Looks at the address alone: a request to it would be a message."""
-    if not settings.SLACK_WEBHOOK_URL:
-        yield ok("slack", "not configured (SLACK_WEBHOOK_URL)")
+    """The app's bot signs in, which posts nothing. Of an incoming webhook the address alone is looked at: a request to
+    it would be a message."""
+    if settings.SLACK_BOT_TOKEN:
+        yield from _bot()
+    elif not settings.SLACK_WEBHOOK_URL:
+        yield ok("slack", "not configured (SLACK_BOT_TOKEN or SLACK_WEBHOOK_URL)")
     elif urlsplit(settings.SLACK_WEBHOOK_URL).scheme != "https":
         yield warn("slack", "SLACK_WEBHOOK_URL is not https", "Use the webhook's https address.")
     else:
         yield ok("slack", f"posts to {urlsplit(settings.SLACK_WEBHOOK_URL).hostname}")
+
+
+def _bot() -> Iterator[Finding]:
+    try:
+        who = api.ask("auth.test", {}, timeout_s=int(TIMEOUT_S))
+    except ChannelError as error:
+        yield fail("slack", error.message, "Check SLACK_BOT_TOKEN and the way out to Slack.")
+        return
+    if not settings.SLACK_CHANNEL:
+        yield fail("slack", "SLACK_CHANNEL is not set", "Set it to the id of the conversation to post to.")
+    else:
+        yield ok("slack", f"posts to {settings.SLACK_CHANNEL} in {who.get('team')} as {who.get('user')}")
 
 
 def flower() -> Iterator[Finding]:

@@ -12,7 +12,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from celery import current_app
 from django.db import connections, transaction
 from django.utils import timezone
@@ -22,41 +21,17 @@ from approvals.channels.email import subject
 from approvals.decisions import decide
 from approvals.errors import LinkExpired, LinkUnknown
 from approvals.models import ApprovalLink, MailboxMessage, Notification
+from tests import smtpserver
 from tests.factories import approvals
+from tests.smtpserver import Inbox
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class Inbox:
-    """An SMTP server's handler: keeps what it takes; `answer` refuses."""
-
-    def __init__(self) -> None:
-        self.taken: list[Any] = []
-        self.answer = "250 taken"
-
-    async def handle_RCPT(self, server, session, envelope, address, options) -> str:
-        if self.answer.startswith("250"):
-            envelope.rcpt_tos.append(address)
-        return self.answer
-
-    async def handle_DATA(self, server, session, envelope) -> str:
-        self.taken.append(envelope)
-        return "250 taken"
-
-
 @pytest.fixture
 def smtp(settings) -> Iterator[Inbox]:
-    inbox = Inbox()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = Controller(inbox, hostname="127.0.0.1", port=port)
-    server.start()
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
-    settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False
-    yield inbox
-    server.stop()
+    with smtpserver.running(settings) as inbox:
+        yield inbox
 
 
 @pytest.fixture
