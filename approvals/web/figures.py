@@ -18,7 +18,7 @@ from approvals.web.times import span
 DAYS, SHOWN = 30, 5000
 # seconds, and how the picture names them
 STEPS = ((10, "10 s"), (60, "1 min"), (300, "5 min"), (900, "15 min"), (3600, "1 h"), (14_400, "4 h"))
-BAR_W, BAR_H, GAP = 38, 56, 6
+BAR_W, BAR_H, GAP = 40, 56, 8
 HASTY_S, HASTY_RATE, HASTY_LEAST = 10, 0.95, 10
 
 State = ApprovalRequest.State
@@ -94,11 +94,15 @@ def _figures(policy: str, rule: str, members: list[tuple[str, float | None]]) ->
         asked=len(members),
         shares=_shares(counts, closed),
         approve_rate=None if rate is None else round(100 * rate),
-        median=span(times[len(times) // 2]) if times else "",
-        slow=span(times[min(len(times) - 1, len(times) * 9 // 10)]) if times else "",
+        median=_took(times[len(times) // 2]) if times else "",
+        slow=_took(times[min(len(times) - 1, len(times) * 9 // 10)]) if times else "",
         bars=_bars(times),
         advice=_advice(rate, times, counts, closed),
     )
+
+
+def _took(seconds: float) -> str:
+    return span(seconds) if seconds >= 60 else f"{max(1, round(seconds))} s"
 
 
 def _shares(counts: dict[Any, int], closed: int) -> list[tuple[str, int, float, float]]:
@@ -117,7 +121,7 @@ def _bars(times: list[float]) -> list[Bar]:
     for took in times:
         numbers[next((place for place, edge in enumerate(edges) if took < edge), len(edges))] += 1
     most = max(numbers) or 1
-    names = [f"< {words}" for _, words in STEPS] + ["longer"]
+    names = [words for _, words in STEPS] + ["more"]
     heights = [round(BAR_H * number / most) for number in numbers]
     return [
         Bar(x=place * (BAR_W + GAP), y=14 + BAR_H - height, height=height, number=number, words=words)
