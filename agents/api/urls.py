@@ -8,6 +8,7 @@ from agents.api.items import ItemList
 from agents.api.jobs import JobCancel, JobDetail, JobFork, JobList, JobPause, JobResume, JobRetry, JobShare
 from agents.api.steps import EventList, StepDetail, StepList, StepResolve
 from agents.api.tenants import TenantDetail, TenantList
+from agents.api.undoing import JobStopUndoing
 from agents.api.workflows import (
     VersionDetail,
     VersionList,
@@ -28,6 +29,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/steps/<str:key>/resolve", StepResolve.as_view(), name="step-resolve"),
     path("jobs/<uuid:job_id>/events", EventList.as_view(), name="events"),
     path("jobs/<uuid:job_id>/cancel", JobCancel.as_view(), name="job-cancel"),
+    path("jobs/<uuid:job_id>/stop-undoing", JobStopUndoing.as_view(), name="job-stop-undoing"),
     path("jobs/<uuid:job_id>/pause", JobPause.as_view(), name="job-pause"),
     path("jobs/<uuid:job_id>/resume", JobResume.as_view(), name="job-resume"),
     path("jobs/<uuid:job_id>/retry", JobRetry.as_view(), name="job-retry"),

@@ -79,8 +79,9 @@ def ended(child_id: UUID, *, now: datetime) -> bool:
     step = _waiting().filter(pk=child.parent_step_id, spec__child=str(child.pk)).first()
     if step is None:
         return False
-    Job.objects.filter(pk=job.pk).update(tokens_used=F("tokens_used") + child.tokens_used)
-    job.tokens_used += child.tokens_used
+    tokens = child.tokens_used - int((step.spec or {}).get("counted") or 0)  # where it was retried
+    Job.objects.filter(pk=job.pk).update(tokens_used=F("tokens_used") + tokens)
+    job.tokens_used += tokens
     data = {"job": str(child.pk), "state": str(child.state), "outputs": child.outputs, "tokens": child.tokens_used}
     result = Result(
         ok=child.state == JobState.SUCCEEDED, summary=child.outcome[:300], text=child.outcome[:100_000], data=data

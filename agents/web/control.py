@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from agents.engine import answers, doubt
+from agents.engine.cancel import stop_undoing
 from agents.engine.control.edit import edit_step, why_not
 from agents.engine.control.fork import fork_job
 from agents.engine.control.pause import pause_job, resume_job
@@ -46,6 +47,12 @@ def pause(request: HttpRequest, job_id: UUID) -> HttpResponse:
 @require_POST
 def resume(request: HttpRequest, job_id: UUID) -> HttpResponse:
     return _simple(request, job_id, resume_job, "The job goes on.")
+
+
+@page
+@require_POST
+def stop(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    return _simple(request, job_id, stop_undoing, "No more is undone; the job says what is left.")
 
 
 def _simple(request: HttpRequest, job_id: UUID, action: Callable[..., Job], done: str) -> HttpResponse:

@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from agents import feed
 from agents.engine.control.edit import EDITABLE, why_not
 from agents.engine.doubt import NEEDS_PERSON
+from agents.engine.saga import undoing
 from agents.models import Job, LlmCall
 from agents.selectors import may_change
 from agents.states import STEP_DONE, JobState, StepState
@@ -70,6 +71,7 @@ class JobPage:
     panel: Panel | None
     chosen: str
     may_cancel: bool
+    may_stop: bool
     may_pause: bool
     may_resume: bool
     may_retry: bool
@@ -90,6 +92,7 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
     people = _deciders(work, user, now)
     openable = set(visible(user).filter(parent_id=str(job.pk)).values_list("pk", flat=True))
     kin = family(job, user, now)
+    undoes = undoing(job)
     return JobPage(
         job=job,
         label=JOB_LABELS[JobState(job.state)],
@@ -113,10 +116,12 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         done_steps=f"{sum(one.state in STEP_DONE for one in work.own)} of {count(len(work.own), 'step')} done",
         panel=panel_of(step, work, now) if step is not None else None,
         chosen=chosen if step is not None and step.key == chosen else "",
-        may_cancel=allowed and not job.done and not job.cancel_requested,
-        may_pause=allowed and not job.cancel_requested and job.state in _PAUSABLE,
-        may_resume=allowed and not job.cancel_requested and job.state == JobState.PAUSED,
-        may_retry=allowed and job.state in _RETRIABLE and job.parent_id is None,
+        may_cancel=allowed and not (job.done or job.cancel_requested or undoes),
+        may_stop=allowed and undoes,
+        may_pause=allowed
+        and (job.state == JobState.COMPENSATING or (not job.cancel_requested and job.state in _PAUSABLE)),
+        may_resume=allowed and job.state == JobState.PAUSED and (undoes or not job.cancel_requested),
+        may_retry=allowed and job.state in _RETRIABLE,
         may_fork=step is not None and step.parent_id is None and step.compensates_id is None,
         may_edit=allowed and step is not None and step.state in EDITABLE and not why_not(job, step),
         may_settle=allowed

@@ -17,6 +17,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/stream", stream, name="stream"),
     path("jobs/<uuid:job_id>/log.txt", views.raw_log, name="raw-log"),
     path("jobs/<uuid:job_id>/cancel", views.cancel, name="cancel"),
+    path("jobs/<uuid:job_id>/stop-undoing", control.stop, name="stop-undoing"),
     path("jobs/<uuid:job_id>/pause", control.pause, name="pause"),
     path("jobs/<uuid:job_id>/resume", control.resume, name="resume"),
     path("jobs/<uuid:job_id>/retry", control.retry, name="retry"),

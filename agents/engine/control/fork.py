@@ -114,7 +114,7 @@ def _place(source: str, job: Job, cut: Cut) -> tuple[Cut, int, bool]:
         found = moment.find(job, cut.steps, cut.at, {step.pk for step in cut.kept}, history)
     if found is not None and not found.missing:
         return _parted(cut.steps, cut.at, found.kept), found.number, False
-    if job.parent_id is not None:
+    if job.parent_id is not None and (history is not None or workspaces.holds(source)):
         raise NotNow("What this job began with was not kept. Fork the job that started it.")
     if found is not None and history is not None and found.number == history.latest and not history.busy:
         return _parted(cut.steps, cut.at, found.kept), 0, True  # nothing has written since

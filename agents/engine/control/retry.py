@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from agents.engine.control import items
 from agents.engine.transitions import lock_job, move_job, move_step
 from agents.errors import AlreadyDone, InvalidInput, MayHaveHappened, NotNow
 from agents.models import Job, Step
-from agents.states import JOB_DONE, JobState, StepState
+from agents.states import JOB_DONE, STEP_DONE, JobState, StepState
 from audit.actor import Actor
 from audit.kinds import Event
 from tools.models import Permit
@@ -32,21 +33,70 @@ def retry_job(
     Attempts count on, since their number is the fence; each step gets its whole budget of them again. In a job of an
     agent, what failed in earlier turns stays as the model has read it: its broken turn is tried again.
 
+    A job that another one started goes on with it: where that one has failed since, it is retried too, and its step
+    waits for this job again.
+
     did_not_happen: keys of steps that were cancelled in mid-act and must not run twice, which the caller has looked at.
 
     Raises:
         Job.DoesNotExist
         AlreadyDone: it has succeeded.
-        NotNow: it has not ended, was undone, or nothing in it is left to retry.
+        NotNow: it has not ended, was undone, or nothing in it is left to retry; or the job that started it goes on
+            without it.
+        KeyBusy: another job has the key of the job that started it.
         MayHaveHappened: such steps are not named in `did_not_happen`.
         InvalidInput: there is no step `from_step`.
     """
-    job = lock_job(job_id)
+    chain = [lock_job(one) for one in _lineage(job_id)]
+    for parent, child in pairwise(chain):
+        step = _waits_again(parent, child)
+        if step is not None:
+            _set_going(parent, by=by, now=now, did_not_happen=did_not_happen, awaited=(step, child))
+    return _set_going(chain[-1], by=by, now=now, from_step=from_step, did_not_happen=did_not_happen)
+
+
+def _lineage(job_id: UUID) -> list[UUID]:
+    """The jobs above it, the outermost first, and itself: the order in which they are locked."""
+    found = [job_id]
+    while True:
+        above = Job.objects.values_list("parent_id", flat=True).get(pk=found[0])
+        if above is None:
+            return found
+        found.insert(0, above)
+
+
+def _waits_again(parent: Job, child: Job) -> Step | None:
+    """The step that has to wait for the child once more; None where it still waits. Raises NotNow: it cannot."""
+    step = Step.objects.get(pk=child.parent_step_id)
+    if (step.spec or {}).get("child") != str(child.pk):
+        raise NotNow(f"{step.key} has started another job since: retry that one.")
+    if step.state not in STEP_DONE and parent.state not in JOB_DONE:
+        return None
+    fork = "Fork this one to run it by itself."
+    if parent.state not in JOB_DONE:
+        raise NotNow(f"The job that started this one goes on without it. Retry when that has ended. {fork}")
+    if parent.state not in (JobState.FAILED, JobState.CANCELLED) or step.state not in AGAIN:
+        raise NotNow(f"The job that started this one has {parent.state}, and does not wait for it. {fork}")
+    return step
+
+
+def _set_going(
+    job: Job,
+    *,
+    by: Actor,
+    now: datetime,
+    from_step: str = "",
+    did_not_happen: Collection[str] = (),
+    awaited: tuple[Step, Job] | None = None,
+) -> Job:
+    """awaited: a step of it that waits for this job again, instead of starting a new one."""
     steps = list(Step.objects.filter(job=job).order_by("seq"))
     _check(job, steps)
     chosen = _chosen(job, steps, from_step)
     if not chosen:
         raise NotNow(_nothing(job, steps))
+    if awaited is not None and awaited[0].pk not in {step.pk for step in chosen}:
+        raise NotNow("The agent of the job that started this one has read how it ended. Fork this one to run it again.")
     _look_first(chosen, did_not_happen)
     move_job(
         job,
@@ -63,16 +113,29 @@ def retry_job(
         deadline_at=now + (job.deadline_at - job.created_at) if job.deadline_at else None,
     )
     for step in chosen:
-        move_step(
-            step, StepState.PENDING, now=now, event=Event.STEP_REQUEUED, actor=by, outcome="retried", **_afresh(step)
-        )
+        changes = _afresh(step)
+        if awaited is not None and step.pk == awaited[0].pk:
+            changes |= _waiting_for(awaited[1], step, now=now)
+        move_step(step, StepState.PENDING, now=now, event=Event.STEP_REQUEUED, actor=by, outcome="retried", **changes)
     for step in chosen:
         if step.kind == Step.Kind.MAP and step.ready_at is not None:
             items.again(job, step, [chunk for chunk in chosen if chunk.parent_id == step.pk], now=now)
     if job.concurrency_key:
-        keys.enter(job, reject=False)
+        keys.enter(job, reject=awaited is not None)
     advance(job, now=now)
     return job
+
+
+def _waiting_for(child: Job, step: Step, *, now: datetime) -> dict[str, Any]:
+    """What the step had when it waited for this job; what that has used stands in its parent's sum already."""
+    return {
+        "ready_at": now,
+        "started_at": step.started_at,
+        "decision": step.decision,
+        "approval_id": step.approval_id,
+        "permit_id": step.permit_id,
+        "spec": {"child": str(child.pk), "counted": child.tokens_used},
+    }
 
 
 def may_have_happened(steps: Sequence[Step]) -> list[Step]:
@@ -92,8 +155,6 @@ def _check(job: Job, steps: Sequence[Step]) -> None:
         step.state == StepState.COMPENSATED or step.compensates_id is not None for step in steps
     ):
         raise NotNow("What the job did was undone: it cannot go on from there. Submit it again.")
-    if job.parent_id is not None:
-        raise NotNow("Another job started this one and has gone on without it: retry that one.")
 
 
 def _chosen(job: Job, steps: Sequence[Step], from_step: str) -> list[Step]:

@@ -1,4 +1,4 @@
-"""`manage.py job pause|resume|cancel|retry|fork JOB`."""
+"""`manage.py job pause|resume|cancel|stop-undoing|retry|fork JOB`."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from agents.engine.cancel import cancel_job
+from agents.engine.cancel import cancel_job, stop_undoing
 from agents.engine.control.fork import fork_job
 from agents.engine.control.pause import pause_job, resume_job
 from agents.engine.control.retry import retry_job
@@ -38,6 +38,7 @@ class Command(BaseCommand):
             "pause": "what runs goes on to its end, nothing else begins",
             "resume": "a paused job goes on",
             "cancel": "what has not begun never does, what runs is stopped",
+            "stop-undoing": "a job that undoes what it did stops there, and fails",
             "retry": "a failed or cancelled job goes on with what did not succeed",
             "fork": "a new job that begins at a step of this one, with the workspace as it was then",
         }
@@ -62,7 +63,7 @@ class Command(BaseCommand):
                 one.add_argument("--arguments", metavar="JSON", help="other arguments for that step")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        act: Callable[[User, dict[str, Any], datetime], Job] = getattr(self, f"_{options['action']}")
+        act: Callable[[User, dict[str, Any], datetime], Job] = getattr(self, f"_{options['action'].replace('-', '_')}")
         try:
             job = act(acting_user(options["username"]), options, timezone.now())
         except (AgentsError, ToolError) as error:
@@ -84,6 +85,9 @@ class Command(BaseCommand):
         if job.state in JOB_DONE and job.state != JobState.CANCELLED:
             raise AlreadyDone(f"The job has {job.state} already.")
         return cancel_job(job.pk, by=Actor.user(user.pk), now=now)
+
+    def _stop_undoing(self, user: User, options: dict[str, Any], now: datetime) -> Job:
+        return stop_undoing(changeable_job(user, options["job"]).pk, by=Actor.user(user.pk), now=now)
 
     def _retry(self, user: User, options: dict[str, Any], now: datetime) -> Job:
         return retry_job(

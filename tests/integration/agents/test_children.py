@@ -5,7 +5,10 @@ from django.utils import timezone
 
 from agents.engine import children
 from agents.engine.cancel import cancel_job
+from agents.engine.control.fork import fork_job
+from agents.engine.control.retry import retry_job
 from agents.engine.intake import NewStep
+from agents.errors import NotNow
 from agents.models import Agent, Job, Step
 from agents.states import JobState, StepState
 from agents.workflows import versions
@@ -14,6 +17,9 @@ from tests.factories.policies import publish
 from tests.integration.agents.driving import run_all, states, step_of, submit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("test_tools")]
+
+
+UNDO = {"tool": "test.note", "arguments": {"text": "undone"}}
 
 
 def agent(name: str, *tools: str, **fields: object) -> Agent:
@@ -155,3 +161,97 @@ def test_an_agent_that_is_not_there_fails_the_step(arguments):
     publish(("*", "allow"))
     job = run_all(submit(delegate(**arguments)))
     assert step_of(job, "d").error_code == "cannot_delegate"
+
+
+# retried and forked by themselves
+
+MENDING = """
+name: mending
+title: Mending
+inputs: {type: object, properties: {}}
+steps:
+  - {key: one, tool: test.note, arguments: {text: one}}
+  - {key: two, tool: test.note, arguments: {text: two, fail: not_ok}, needs: [one]}
+"""
+
+
+def inner(key: str = "w", *needs: str, workflow: str = "mending") -> NewStep:
+    return NewStep(key=key, tool="job.workflow", arguments={"workflow": workflow}, needs=needs)
+
+
+def again(job: Job) -> Job:
+    return retry_job(job.pk, by=Actor.user(job.owner.pk), now=timezone.now())
+
+
+def test_a_child_is_retried_and_the_job_that_started_it_goes_on_with_it(test_tools):
+    publish(("*", "allow"))
+    version(MENDING)
+    outer = MENDING.replace("mending", "outer").replace("Mending", "Outer")
+    outer = outer[: outer.index("steps:")] + "steps:\n  - {key: in, workflow: mending}\n"
+    version(outer)
+    after = NewStep(key="after", tool="test.note", arguments={"text": "after"}, needs=("w",))
+    job = run_all(submit(inner(workflow="outer"), after))
+    middle = child_of(job)
+    child = child_of(middle)
+    assert [one.state for one in (job, middle, child)] == ["failed"] * 3
+    Job.objects.filter(pk=child.pk).update(tokens_used=70)
+    test_tools.STATE["mended"] = True
+    again(child)
+    assert (states(job), states(middle)) == ({"w": "pending", "after": "pending"}, {"in": "pending"})
+    assert run_all(job).state == JobState.SUCCEEDED
+    for one in (middle, child):
+        one.refresh_from_db()
+        assert one.state == JobState.SUCCEEDED
+    assert Job.objects.filter(parent__isnull=False).count() == 2, "no other jobs were started"
+    assert [text for _, text in test_tools.RAN] == ["one", "two", "two", "after"]
+
+
+def test_a_child_s_tokens_count_once_however_often_it_is_retried(test_tools):
+    publish(("*", "allow"))
+    version(MENDING)
+    job = submit(inner())
+    children.sweep(timezone.now())
+    child = child_of(job)
+    Job.objects.filter(pk=child.pk).update(tokens_used=70)
+    assert run_all(job).tokens_used == 70
+    test_tools.STATE["mended"] = True
+    child.refresh_from_db()
+    again(child)
+    Job.objects.filter(pk=child.pk).update(tokens_used=100)
+    assert run_all(job).tokens_used == 100
+
+
+def test_a_child_whose_parent_went_on_says_what_to_do_instead(test_tools):
+    publish(("*", "allow"))
+    version(MENDING)
+    other = NewStep(key="other", tool="test.note", arguments={"text": "other"}, needs=("w",), needs_success=False)
+    job = submit(inner(), other)
+    children.sweep(timezone.now())
+    child = run_all(child_of(job), rounds=2)
+    step = step_of(job, "w")
+    assert step.state == StepState.FAILED
+    with pytest.raises(NotNow, match="goes on without it"):
+        again(child)
+    run_all(job)
+    first = child
+    test_tools.STATE["mended"] = True
+    again(job)
+    run_all(job)
+    with pytest.raises(NotNow, match="another job since"):
+        again(first)
+    test_tools.STATE["mended"] = False
+    kept = run_all(submit(inner(), NewStep(key="b", tool="test.note", arguments={}, compensation=UNDO)))
+    assert kept.state == JobState.COMPENSATED
+    with pytest.raises(NotNow, match="has compensated, and does not wait for it"):
+        again(child_of(kept))
+
+
+def test_a_child_is_forked_by_itself(test_tools):
+    publish(("*", "allow"))
+    version(MENDING)
+    job = run_all(submit(inner()))
+    test_tools.STATE["mended"] = True
+    made = fork_job(child_of(job).pk, at="two", by=job.owner, now=timezone.now())
+    assert (made.parent_id, made.workspace_of, made.owner_id) == (None, None, job.owner_id)
+    assert run_all(made).state == JobState.SUCCEEDED
+    assert states(made) == {"one": "succeeded", "two": "succeeded"}

@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
 
@@ -20,6 +21,7 @@ from approvals.models import ApprovalRequest
 from audit.actor import Actor
 from tests.factories.people import user
 from tests.factories.policies import publish
+from tests.integration.agents import api
 from tests.integration.agents.driving import HERE, run_all, states, step_of, submit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("test_tools")]
@@ -159,6 +161,24 @@ def test_an_undoing_that_runs_ends_before_the_stopped_job_does(test_tools):
     job.refresh_from_db()
     assert job.state == JobState.FAILED
     assert "undo-a" not in states(job)
+
+
+def test_undoing_is_stopped_by_the_page_the_api_and_the_command_line(client):
+    job = failing()
+    ada = user("ada")
+    client.force_login(ada)
+    page = client.get(job.get_absolute_url()).content.decode()
+    assert "Stop undoing" in page and ">Pause<" in page and "Cancel job" not in page
+    client.post(f"{job.get_absolute_url()}stop-undoing")
+    assert run_all(job).state == JobState.FAILED
+    assert "Stop undoing" not in client.get(job.get_absolute_url()).content.decode()
+    other = failing()
+    stop = f"{api.JOBS}/{other.pk}/stop-undoing"
+    assert api.client(ada).post(stop).json()["state"] == "failed"
+    api.problem(api.client(ada).post(stop), 409, "not_now")
+    third = failing()
+    call_command("job", "stop-undoing", str(third.pk), username="ada")
+    assert Job.objects.get(pk=third.pk).state == JobState.FAILED
 
 
 # maps
