@@ -52,7 +52,8 @@ def closed(request: ApprovalRequest, *, now: datetime) -> None:
     waiting = Notification.objects.filter(request=request, state=State.QUEUED).exclude(kind=Kind.UPDATE)
     waiting.update(state=State.DROPPED)
     update(request, now=now)
-    if request.state not in (ApprovalRequest.State.CANCELLED, ApprovalRequest.State.VOID):
+    own = Vote.objects.filter(request=request, user=request.requester).exists()  # who answered their own question
+    if not own and request.state not in (ApprovalRequest.State.CANCELLED, ApprovalRequest.State.VOID):
         _put(request, Kind.OUTCOME, [request.requester], channels.active(), now=now)
 
 
