@@ -348,7 +348,9 @@ def tile_file(folder: Path, level: object, number: int, width: int) -> bytes:
         parts.insert(0, "x%03d" % (rest % 1000))
         rest //= 1000
     base = folder / "tile" / str(level) / "/".join(parts)
-    for path in (base.with_name("%s.p" % base.name) / str(width), base):
+    partial = base.with_name("%s.p" % base.name)
+    wider = [path for path in partial.glob("*") if path.name.isdecimal() and int(path.name) >= width]
+    for path in [base] + sorted(wider, key=lambda path: int(path.name)):
         if path.is_file():
             return path.read_bytes()
     raise Bad("%s of width %d is missing" % (base, width))
