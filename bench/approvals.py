@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Policies and approvals: from a click to what runs by it: `bench/approvals.py [--quick] [--json PATH]`.
+"""Policies and approvals: what a decision costs, and from a click to what runs by it: `bench/approvals.py [--quick] [--json PATH]`.
 
 Starts its own PostgreSQL (fsync on), Redis and worker in a folder under /tmp, and ends them.
 """
@@ -36,9 +36,9 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
     import django
 
     django.setup()
-    from bench.parts import clicks
+    from bench.parts import clicks, evaluating
 
-    return clicks.figures(servers, quick=quick)
+    return [*clicks.figures(servers, quick=quick), *evaluating.figures(quick=quick)]
 
 
 if __name__ == "__main__":

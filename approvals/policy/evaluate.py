@@ -34,7 +34,7 @@ __all__ = [
 ALLOW, ASK, DENY = PolicyRule.Effect.ALLOW, PolicyRule.Effect.ASK, PolicyRule.Effect.DENY
 NOTHING_ALLOWS = "No published policy allows this call."
 FREEZE = "freeze"  # the policy's name in decisions by a freeze window
-_STRICTEST = [DENY, ASK, ALLOW]
+_STRICTEST = {str(DENY): 0, str(ASK): 1, str(ALLOW): 2}
 _NO_POLICY = f"{NOTHING_ALLOWS} No policy is published at all."
 
 
@@ -113,6 +113,13 @@ def evaluate_each(
 
 def decide(policies: Sequence[Policy], given: PolicyInput, freezes: Sequence[Freeze] = ()) -> Decision:
     """What these policies and windows say, whether they are in force or not."""
+    return _decide(policies, given, freezes, {})
+
+
+def _decide(
+    policies: Sequence[Policy], given: PolicyInput, freezes: Sequence[Freeze], also: dict[str, Any]
+) -> Decision:
+    """also: what the decision says besides."""
     scope = _Scope(given)
     answers: list[tuple[Decision, Rule]] = []
     failed: list[str] = []
@@ -123,24 +130,28 @@ def decide(policies: Sequence[Policy], given: PolicyInput, freezes: Sequence[Fre
             if answer is not None:
                 answers.append(answer)
     except _UnreadableError as error:
-        return Decision(effect=DENY, reason=f"The policies cannot read this call: {error}")
+        return Decision(effect=DENY, reason=f"The policies cannot read this call: {error}", **also)
     frozen = [_frozen(freeze, given) for freeze in freezes if _freezes(freeze, given)]
     found = [answer for answer, _ in answers]
     if not found and not any(answer.effect == DENY for answer in frozen):
         why = NOTHING_ALLOWS if policies else _NO_POLICY
-        return Decision(effect=DENY, reason=" ".join([why, *failed])[:500])
+        return Decision(effect=DENY, reason=" ".join([why, *failed])[:500], **also)
     strictest = min([*found, *frozen], key=_strictest_first)
-    if strictest.effect == DENY:
-        return strictest
-    return replace(
-        strictest, constraints=constraints.merged(rule.constraints for _, rule in answers), gives=sorted(gives)
-    )
+    if strictest.effect != DENY:
+        bound = [rule.constraints for _, rule in answers if rule.constraints]
+        if bound:
+            also = {**also, "constraints": constraints.merged(bound)}
+        if gives:
+            also = {**also, "gives": sorted(gives)}
+    return replace(strictest, **also) if also else strictest
 
 
 def _by(known: Published, given: PolicyInput) -> Decision:
     needs = known.needs(given.tool)
-    decision = decide(known.policies, given, known.freezes)
-    return replace(decision, versions=known.digest, passing=needs.passing, facts=_facts(needs.facts, given))
+    also: dict[str, Any] = {"versions": known.digest}
+    if needs.facts:
+        also |= {"passing": needs.passing, "facts": _facts(needs.facts, given)}
+    return _decide(known.policies, given, known.freezes, also)
 
 
 def _facts(read: frozenset[str], given: PolicyInput) -> dict[str, Any]:
@@ -257,4 +268,4 @@ def _frozen(freeze: Freeze, given: PolicyInput) -> Decision:
 
 
 def _strictest_first(answer: Decision) -> tuple[int, int, int, str]:
-    return (_STRICTEST.index(PolicyRule.Effect(answer.effect)), -answer.quorum, answer.expires_s, answer.policy)
+    return (_STRICTEST[answer.effect], -answer.quorum, answer.expires_s, answer.policy)
