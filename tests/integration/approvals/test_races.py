@@ -1,6 +1,6 @@
 """Many people, the clock and a worker at one request at once, over every channel: one outcome, and one chain of it.
 
-`RACE_ROUNDS=1000 bin/test tests/integration/approvals/test_races.py` is the long form.
+`RACE_ROUNDS=1000 bin/test tests/integration/approvals/test_races.py -s --timeout=3600` is the long form.
 """
 
 import io
@@ -296,6 +296,8 @@ def test_of_everything_at_once_one_thing_happens(asking):
                 outcomes[check(this)] += 1
                 done += this.won
                 clear(job)
+                if number % 100 == 99:
+                    print(f"{number + 1} rounds: {dict(outcomes)}", flush=True)
         finally:
             barrier = threading.Barrier(THREADS)  # so that each thread takes one, and ends its own connection
             for one in [pool.submit(let_go, barrier) for _ in range(THREADS)]:
