@@ -27,7 +27,7 @@ from tests.factories import approvals, people
 from tests.smtpserver import Inbox
 from tools.spec import Risk, RiskScore
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 LOW = RiskScore(level=Risk.LOW, reasons=("It reads.",))
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -162,6 +162,7 @@ def test_the_mail_says_environment_quorum_with_roles_and_when_it_expires(smtp):
             assert words in body
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_mail_server_that_hangs_holds_up_no_other_channel_no_decision_and_one_thread_only(
     settings, hook, monkeypatch
 ):

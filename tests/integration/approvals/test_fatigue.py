@@ -23,7 +23,7 @@ from tests.factories.policies import publish
 from tests.integration.agents.test_engine import run_queued, states, step, submit
 from tools.spec import Risk, RiskScore
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 LOW = RiskScore(level=Risk.LOW, reasons=())
 
@@ -97,6 +97,7 @@ def test_a_person_gets_so_many_messages_and_the_inbox_has_the_rest(monkeypatch):
     assert "inbox" in told.get(recipient__username="grace").error
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_job_that_is_denied_three_times_is_paused_and_says_why(test_tools):
     (grace,) = approvals.approvers("grace")
     publish(("test.*", "ask"))
@@ -130,6 +131,7 @@ def test_a_job_that_is_denied_three_times_is_paused_and_says_why(test_tools):
     assert Job.objects.get(pk=job.pk).state == "paused"
 
 
+@pytest.mark.django_db(transaction=True)
 def test_zero_never_pauses(settings, test_tools):
     settings.APPROVAL_DENIALS_PAUSE = 0
     (grace,) = approvals.approvers("grace")
