@@ -155,11 +155,11 @@ BEGIN
   IF upper IS NOT NULL THEN
     bounds := format('FOR VALUES FROM (%s) TO (%L)', coalesce(quote_literal(lower), 'MINVALUE'), upper);
   END IF;
-  INSERT INTO audit_partition (name, lower, upper) VALUES (name, lower, upper);
   FOREACH whole IN ARRAY ARRAY['audit_event', 'audit_payload'] LOOP
     EXECUTE format('CREATE TABLE %I PARTITION OF %I %s', whole || '_' || name, whole, bounds);
     PERFORM audit_guard_partition(whole, name);
   END LOOP;
+  INSERT INTO audit_partition (name, lower, upper) VALUES (name, lower, upper);
 END
 """
 

@@ -24,7 +24,7 @@ from audit.checking.records import Known, Stretch, StretchCheck
 from audit.merkle import Edge
 
 STRETCH = 4_096
-ALONE = 20_000  # as many records one process checks before others have begun
+ALONE = 50_000  # as many records one process checks before others have begun
 _AHEAD = 8  # stretches that wait for each process
 
 

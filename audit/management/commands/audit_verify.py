@@ -32,8 +32,18 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+        form = parser.add_mutually_exclusive_group()
+        form.add_argument("--json", action="store_true", help="one JSON object on standard output")
+        form.add_argument(
+            "--jsonl", action="store_true", help="one JSON line a finding on standard output, then a summary"
+        )
         parser.add_argument(
+            "--no-signatures", action="store_true", help="leave out the writers' signatures: much faster"
+        )
+        parser.add_argument("--processes", type=int, help="how many check a long log; default: one a core")
+        stretch = parser.add_mutually_exclusive_group()
+        stretch.add_argument("--full", action="store_true", help="read every record; the default")
+        stretch.add_argument(
             "--since", type=int, metavar="SIZE", help="read records only from the checkpoint at SIZE on"
         )
         parser.add_argument(
@@ -52,17 +62,23 @@ class Command(BaseCommand):
         parser.add_argument("--vkey", help="the checkpoint key's public half, if not that of this installation")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        show = Progress(self.stderr, quiet=options["json"] or options["verbosity"] == 0)
+        show = Progress(self.stderr, quiet=options["json"] or options["jsonl"] or options["verbosity"] == 0)
         try:
             trust = Trust.from_settings()
             trust = dataclasses.replace(trust, accepted_restarts=frozenset(options["accept_restart"]))
             if options["vkey"]:
                 trust = dataclasses.replace(trust, verifier=NoteVerifier.from_vkey(options["vkey"]))
-            report = verify(since=options["since"], trust=trust, progress=show)
+            report = verify(
+                since=options["since"],
+                trust=trust,
+                signatures=not options["no_signatures"],
+                processes=options["processes"],
+                progress=show,
+            )
             counted = check_completeness(report, progress=show) if options["completeness"] else None
         except (AuditError, Error, OSError) as error:
             why = str(error).strip().splitlines()[0]
-            if options["json"]:
+            if options["json"] or options["jsonl"]:
                 self.stdout.write(json.dumps({"verdict": "unknown", "exit_code": 1, "error": why}))
                 sys.exit(1)
             raise CommandError(f"The check could not run: {why}", returncode=1) from None
@@ -84,6 +100,8 @@ class Command(BaseCommand):
         if report.found > len(report.findings):
             self.stdout.write(f"  - and {report.found - len(report.findings)} more findings")
         self.stdout.write(f"{report.checked} of {report.size} records read in {report.seconds:.1f} s.")
+        if report.archived:
+            self.stdout.write(f"{report.archived} are in archives; their hashes stand in the log.")
         if report.checkpoint_size is not None:
             self.stdout.write(
                 f"Signed up to {report.checkpoint_size} records at {report.checkpoint_at:%F %T} UTC, "

@@ -1,0 +1,111 @@
+"""Writers of audit records, as programs of their own: `python -m bench.parts.auditing WHAT NUMBER`.
+
+Each says READY on standard output, waits for a line on standard input, works, and writes one line of JSON.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import django
+from django.db import connection, transaction
+
+CHANGE = "CREATE TABLE IF NOT EXISTS bench_change (id uuid PRIMARY KEY, body text NOT NULL)"
+_INSERT = "INSERT INTO bench_change (id, body) VALUES (%s, %s)"
+_MANY = """
+INSERT INTO audit_event (id, body, signature, kid)
+  SELECT * FROM unnest(%s::uuid[], %s::text[], %s::bytea[], %s::text[])
+"""
+_BATCH = 1_000
+
+
+def write_one(number: int = 0) -> Any:
+    """A record as a step leaves it."""
+    from audit.append import record
+
+    return record(**_arguments(number))
+
+
+def seal_one(number: int, key: Any) -> Any:
+    from audit.append import seal
+
+    return seal(**_arguments(number), key=key)
+
+
+def _arguments(number: int) -> dict[str, Any]:
+    from audit.actor import Actor, Target
+    from audit.ids import uuid7
+    from audit.kinds import Event
+
+    return {
+        "event": (Event.STEP_DECIDED, Event.STEP_DISPATCHED, Event.STEP_CONFIRMED)[number % 3],
+        "actor": Actor.agent("engine", on_behalf_of=7),
+        "target": Target(type="step", id=str(uuid7())),
+        "context": {"job": uuid7(), "attempt": 1, "digest": "e" * 64, "policy": "default@3", "rule": "reads"},
+    }
+
+
+def changes(seconds: float, *, recorded: bool) -> dict[str, Any]:
+    """Transactions of one row each, with its record or without."""
+    from audit.ids import uuid7
+
+    done, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_INSERT, (uuid7(), "x" * 200))
+            if recorded:
+                write_one(done)
+        done += 1
+    return {"done": done, "seconds": time.perf_counter() - began}
+
+
+def fill(count: int) -> dict[str, Any]:
+    """Many signed records, a thousand a transaction."""
+    from audit.enrolment import process_key
+
+    with transaction.atomic():
+        write_one()
+    key = process_key()
+    for first in range(0, count, _BATCH):
+        sealed = [seal_one(number, key) for number in range(first, min(first + _BATCH, count))]
+        columns = [list(column) for column in zip(*((s.id, s.body, s.signature, s.kid) for s in sealed), strict=True)]
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_MANY, columns)
+    return {"done": count}
+
+
+def marks(seconds: float) -> dict[str, Any]:
+    """Changes with records, and when each was committed."""
+    committed: list[tuple[str, float]] = []
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        with transaction.atomic():
+            identifier = write_one(len(committed))
+        committed.append((str(identifier), time.time()))
+    return {"committed": committed}
+
+
+_WHAT: dict[str, Callable[[float], dict[str, Any]]] = {
+    "plain": lambda number: changes(number, recorded=False),
+    "recorded": lambda number: changes(number, recorded=True),
+    "fill": lambda number: fill(int(number)),
+    "marks": marks,
+}
+
+
+def main(what: str, number: str) -> None:
+    django.setup()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    if what in ("recorded", "marks"):
+        with transaction.atomic():
+            write_one()  # enrols the key
+    print("READY", flush=True)
+    sys.stdin.readline()
+    print(json.dumps(_WHAT[what](float(number))), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
