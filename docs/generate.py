@@ -29,6 +29,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "Celery use `config.settings.dev`, and the web server `config.settings.prod`.",
         "SECRET_KEY": "Signs sessions, and derives the key that endorses writers of the audit log. Keep it, and keep "
         "it secret.",
+        "SECRET_KEY_FALLBACKS": "Keys that were `SECRET_KEY` before: sessions and second factors from their time still hold.",
         "PUBLIC_URL": "The address in people's browsers; links in mails start with it.",
         "ALLOWED_HOSTS": "Host names that the web server answers to.",
         "CSRF_TRUSTED_ORIGINS": "Further origins (`https://…`) that forms may come from.",

@@ -26,6 +26,8 @@ STEP_UP_FRESH_S = env.integer("STEP_UP_FRESH_S", 300)
 # Seconds until an approval in an emergency must have been reviewed by somebody else.
 GLASS_REVIEW_S = env.integer("GLASS_REVIEW_S", 259_200)
 
+SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
+
 DEBUG = False
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
