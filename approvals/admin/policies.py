@@ -1,25 +1,24 @@
-"""Policies: their versions and rules. Drafts are edited; publishing and retiring call `approvals.policy.versions`."""
+"""Policies: what is in force of each, its versions, drafts from packs and from YAML."""
 
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model
-from django.forms.models import BaseInlineFormSet
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
-from django.utils import timezone
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import StackedInline
-from unfold.decorators import action, display
+from unfold.decorators import action
 from unfold.forms import BaseDialogForm
 
 from approvals.admin.base import OneByOne, ReadOnlyInline, acting, done, named
-from approvals.errors import InvalidCondition, InvalidPolicy, NotADraft
-from approvals.models import Policy, PolicyRule, PolicyVersion
-from approvals.policy import conditions, versions
-from approvals.policy.match import valid
+from approvals.admin.trials import ImportForm
+from approvals.errors import ApprovalsError, InvalidPolicyFile
+from approvals.models import Policy, PolicyVersion
+from approvals.policy import importing, packs, versions
 
 DRAFT, PUBLISHED = PolicyVersion.Status.DRAFT, PolicyVersion.Status.PUBLISHED
 
@@ -29,6 +28,7 @@ class VersionInline(ReadOnlyInline):
     fields = ["version", "status", "notes", "created_by", "published_by", "published_at"]
     readonly_fields = ["version"]
     ordering = ["-number"]
+    verbose_name_plural = "history"
 
     @admin.display(description="version")
     def version(self, version: PolicyVersion) -> SafeString:
@@ -39,11 +39,20 @@ class VersionInline(ReadOnlyInline):
 class PolicyAdmin(OneByOne):
     """A policy has no say until a version of it is published."""
 
-    list_display = ["name", "description", "in_force", "created_at"]
+    list_display = ["name", "description", "in_force", "drafts", "created_at"]
     search_fields = ["name", "description"]
     fields = ["name", "description"]
     inlines = [VersionInline]
     actions_detail = ["new_draft"]
+    actions_list = ["packs", "import_yaml"]
+
+    def get_urls(self) -> list[Any]:
+        site = self.admin_site
+        return [
+            path("packs/", site.admin_view(self.packs_page), name="approvals_policy_packs_page"),
+            path("import/", site.admin_view(self.import_page), name="approvals_policy_import_page"),
+            *super().get_urls(),
+        ]
 
     def get_inlines(self, request: HttpRequest, obj: Model | None) -> Any:
         return self.inlines if obj is not None else []
@@ -61,9 +70,18 @@ class PolicyAdmin(OneByOne):
         known = named(Policy.objects.all(), object_id) is not None
         return known and request.user.has_perm("approvals.add_policyversion")
 
+    def has_drafting_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("approvals.add_policyversion"))
+
     @admin.display(description="in force")
-    def in_force(self, policy: Policy) -> str:
-        return str(policy.versions.filter(status=PUBLISHED).first() or "nothing")
+    def in_force(self, policy: Policy) -> SafeString | str:
+        version = policy.versions.filter(status=PUBLISHED).select_related("policy").first()
+        return format_html('<a href="{}">{}</a>', _page(version), version) if version else "nothing"
+
+    @admin.display(description="drafts")
+    def drafts(self, policy: Policy) -> str:
+        numbers = policy.versions.filter(status=DRAFT).order_by("-number").values_list("number", flat=True)[:5]
+        return ", ".join(f"@{number}" for number in numbers) or "-"
 
     @action(
         description="New draft",
@@ -80,186 +98,62 @@ class PolicyAdmin(OneByOne):
         source = policy.versions.filter(status=PUBLISHED).first()
         return done(request, _page(versions.new_draft(policy, source=source, by=acting(request))))
 
+    @action(description="Packs", icon="inventory_2", permissions=["drafting"])
+    def packs(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:approvals_policy_packs_page"))
 
-class RuleForm(forms.ModelForm):
-    class Meta:
-        model = PolicyRule
-        fields = ["order", "name", "tools", "condition", "effect", "reason", "approvers", "quorum", "expires_s"]
+    @action(description="Import YAML", icon="upload", permissions=["drafting"])
+    def import_yaml(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:approvals_policy_import_page"))
 
-    def clean_condition(self) -> str:
-        source = str(self.cleaned_data["condition"])
-        try:
-            conditions.check(source)
-        except InvalidCondition as error:
-            raise forms.ValidationError(error.message) from None
-        return source
+    def packs_page(self, request: HttpRequest) -> HttpResponse:
+        """The policies that come with the server; each becomes a draft by a button."""
+        self._may_draft(request)
+        problems: list[tuple[str, str]] = []
+        if request.method == "POST":
+            try:
+                draft = importing.import_pack(
+                    request.POST.get("pack", ""), by=acting(request), create_groups=self._groups(request)
+                )
+            except ApprovalsError as error:
+                problems = list(getattr(error, "problems", ())) or [("", error.message)]
+            else:
+                messages.success(request, f"{draft} is a draft. It changes nothing until it is published.")
+                return HttpResponseRedirect(_page(draft))
+        return self._own_page(request, "packs", "Packs", packs=packs.every(), problems=problems)
 
-    def clean_tools(self) -> list[str]:
-        patterns = [pattern.strip() for pattern in self.cleaned_data["tools"]]
-        wrong = [pattern for pattern in patterns if not valid(pattern)]
-        if wrong:
-            raise forms.ValidationError(f"{wrong[0]!r} is no pattern of tool names, such as git.* or files.read.")
-        return patterns
+    def import_page(self, request: HttpRequest) -> HttpResponse:
+        """A draft from YAML that was pasted."""
+        self._may_draft(request)
+        form, problems = ImportForm(request.POST or None), []
+        if request.method == "POST" and form.is_valid():
+            wanted = form.cleaned_data["create_groups"]
+            try:
+                draft = importing.import_yaml(
+                    form.cleaned_data["source"], by=acting(request), create_groups=wanted and self._groups(request)
+                )
+            except InvalidPolicyFile as error:
+                problems = list(error.problems) or [("", error.message)]
+            else:
+                messages.success(request, f"{draft} is a draft. It changes nothing until it is published.")
+                return HttpResponseRedirect(_page(draft))
+        return self._own_page(request, "import", "Import YAML", form=form, problems=problems)
 
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        if cleaned.get("effect") == PolicyRule.Effect.ASK and not cleaned.get("approvers"):
-            self.add_error("approvers", "A rule that asks names whom.")
-        return cleaned
+    def _groups(self, request: HttpRequest) -> bool:
+        return "create_groups" in request.POST and request.user.has_perm("auth.add_group")
 
-    def _get_validation_exclusions(self) -> set[str]:
-        """Rules may change places, so their order is compared in the formset, not with the rows as they are."""
-        return {*super()._get_validation_exclusions(), "order"}  # type: ignore[misc]
+    def _may_draft(self, request: HttpRequest) -> None:
+        if not self.has_drafting_permission(request):
+            raise PermissionDenied
 
-
-class RuleFormSet(BaseInlineFormSet):
-    def clean(self) -> None:
-        super().clean()
-        seen: set[int] = set()
-        for form in self.forms:
-            given = getattr(form, "cleaned_data", {})
-            order = given.get("order")
-            if order is None or given.get("DELETE"):
-                continue
-            if order in seen:
-                form.add_error("order", "Two rules have this place.")
-            seen.add(order)
-
-
-class RuleInline(StackedInline):
-    model = PolicyRule
-    form = RuleForm
-    formset = RuleFormSet
-    extra = 0
-    ordering = ["order"]
-    fields = [
-        ("order", "name"),
-        "tools",
-        "condition",
-        ("effect", "reason"),
-        ("approvers", "quorum", "expires_s"),
-    ]
-
-    def _draft(self, request: HttpRequest, obj: Model | None) -> bool:
-        return isinstance(obj, PolicyVersion) and obj.status == DRAFT and _may_edit(request)
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return self._draft(request, obj)
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return self._draft(request, obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return self._draft(request, obj)
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return bool(request.user.has_perm("approvals.view_policyversion")) or _may_edit(request)
-
-
-@admin.register(PolicyVersion)
-class PolicyVersionAdmin(OneByOne):
-    """Drafts are edited here; published and retired versions never change (triggers hold it)."""
-
-    list_display = ["__str__", "shown_status", "notes", "created_by", "created_at", "published_by", "published_at"]
-    list_filter = ["status", "policy"]
-    list_select_related = ["policy", "created_by", "published_by"]
-    ordering = ["policy__name", "-number"]
-    fields = ["policy", "number", "status", "notes", "created_by", "created_at", "published_by", "published_at"]
-    inlines = [RuleInline]
-    actions_detail = ["new_draft", "publish", "retire"]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
-        return [name for name in self.fields if name != "notes"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # by the action "New draft", which numbers and copies
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        draft = not isinstance(obj, PolicyVersion) or obj.status == DRAFT
-        return draft and super().has_change_permission(request, obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        draft = isinstance(obj, PolicyVersion) and obj.status == DRAFT
-        return draft and super().has_delete_permission(request, obj)
-
-    def has_draft_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        known = named(PolicyVersion.objects.all(), object_id) is not None
-        return known and request.user.has_perm("approvals.add_policyversion")
-
-    def has_publish_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return _has_status(object_id, DRAFT) and request.user.has_perm("approvals.publish_policyversion")
-
-    def has_retire_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return _has_status(object_id, PUBLISHED) and request.user.has_perm("approvals.publish_policyversion")
-
-    @display(description="status", ordering="status", label={DRAFT: "warning", PUBLISHED: "success"})
-    def shown_status(self, version: PolicyVersion) -> str:
-        return version.status
-
-    @action(
-        description="New draft from this version",
-        permissions=["draft"],
-        dialog={
-            "title": "New draft from this version",
-            "description": "Copies the rules. A draft changes nothing until it is published.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "Make the draft",
-        },
-    )
-    def new_draft(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        source = PolicyVersion.objects.select_related("policy").get(pk=object_id)
-        return done(request, _page(versions.new_draft(source.policy, source=source, by=acting(request))))
-
-    @action(
-        description="Publish",
-        permissions=["publish"],
-        dialog={
-            "title": "Publish this version",
-            "description": "It decides on every call from now on; the version in force retires. Neither changes again.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "Publish",
-        },
-    )
-    def publish(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        version = PolicyVersion.objects.get(pk=object_id)
-        try:
-            version = versions.publish(version.pk, by=acting(request), now=timezone.now())
-        except InvalidPolicy as error:
-            for rule, message in error.problems:
-                self.message_user(request, f"{rule}: {message}" if rule else message, messages.ERROR)
-        except NotADraft as error:
-            self.message_user(request, error.message, messages.ERROR)
-        else:
-            self.message_user(request, f"{version} is in force.", messages.SUCCESS)
-        return done(request, _page(version))
-
-    @action(
-        description="Retire",
-        permissions=["retire"],
-        dialog={
-            "title": "Retire this version",
-            "description": "Nothing takes its place: what no other policy allows is denied.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "Retire",
-        },
-    )
-    def retire(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        version = PolicyVersion.objects.get(pk=object_id)
-        try:
-            version = versions.retire(version.pk, by=acting(request))
-        except NotADraft as error:
-            self.message_user(request, error.message, messages.ERROR)
-        else:
-            self.message_user(request, f"{version} is retired.", messages.SUCCESS)
-        return done(request, _page(version))
-
-
-def _may_edit(request: HttpRequest) -> bool:
-    return bool(request.user.has_perm("approvals.change_policyversion"))
-
-
-def _has_status(object_id: Any, status: str) -> bool:
-    return named(PolicyVersion.objects.filter(status=status), object_id) is not None
+    def _own_page(self, request: HttpRequest, name: str, title: str, **context: Any) -> HttpResponse:
+        given = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "may_make_groups": request.user.has_perm("auth.add_group"),
+            **context,
+        }
+        return TemplateResponse(request, f"admin/approvals/policy/{name}.html", given)
 
 
 def _page(version: PolicyVersion) -> str:

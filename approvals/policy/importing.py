@@ -1,5 +1,7 @@
 """YAML into drafts."""
 
+from uuid import UUID
+
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 
@@ -35,6 +37,28 @@ def import_yaml(source: str, *, by: User | None, name: str | None = None, create
         Policy.objects.filter(pk=policy.pk).update(description=file.description)
     draft = versions.new_draft(policy, by=by, notes=file.notes)
     return versions.replace_rules(draft.pk, given, by=by)
+
+
+@transaction.atomic
+def replace_by_yaml(version_id: UUID, source: str, *, by: User) -> PolicyVersion:
+    """Gives a draft the rules of a file, which must name its policy.
+
+    Raises:
+        InvalidPolicyFile: with every problem and its line.
+        NotADraft, PolicyVersion.DoesNotExist
+    """
+    file = yamlform.load(source)
+    version = PolicyVersion.objects.select_related("policy").get(pk=version_id)
+    if file.policy != version.policy.name:
+        raise yamlform.invalid([file.places.problem(("policy",), f"This is a draft of {version.policy.name!r}.")])
+    if file.rules is None:
+        raise yamlform.invalid([file.places.problem((), "There are no rules in this file.")])
+    known = {group.name: group for group in Group.objects.filter(name__in=file.groups())}
+    version = versions.replace_rules(version_id, yamlform.resolved(file, known=known), by=by)
+    if version.notes != file.notes:
+        version.notes = file.notes
+        version.save(update_fields=["notes"])
+    return version
 
 
 def import_pack(pack: str, *, by: User | None, name: str | None = None, create_groups: bool = False) -> PolicyVersion:

@@ -54,30 +54,7 @@ def draft() -> PolicyVersion:
 
 def form_of(version: PolicyVersion, **changes: str) -> dict[str, str]:
     """What the browser would post for this version, with changes."""
-    rules = list(version.rules.order_by("order"))
-    data = {
-        "notes": version.notes,
-        "rules-TOTAL_FORMS": str(len(rules)),
-        "rules-INITIAL_FORMS": str(len(rules)),
-        "rules-MIN_NUM_FORMS": "0",
-        "rules-MAX_NUM_FORMS": "1000",
-    }
-    for place, rule in enumerate(rules):
-        given = {
-            "id": str(rule.pk),
-            "version": str(version.pk),
-            "order": str(rule.order),
-            "name": rule.name,
-            "tools": ",".join(rule.tools),
-            "condition": rule.condition,
-            "effect": rule.effect,
-            "reason": rule.reason,
-            "approvers": str(rule.approvers_id or ""),
-            "quorum": str(rule.quorum),
-            "expires_s": str(rule.expires_s),
-        }
-        data |= {f"rules-{place}-{name}": value for name, value in given.items()}
-    return data | changes
+    return {"notes": version.notes} | changes
 
 
 @pytest.mark.parametrize("model", ["policy", "policyversion", "approvalrequest", "vote", "notification"])
@@ -95,40 +72,12 @@ def test_every_list_and_page_opens(admin, model):
     assert admin.get(reverse(f"admin:approvals_{model}_changelist"), {"q": "x"}).status_code == 200
 
 
-def test_a_draft_is_edited_and_the_edit_recorded(admin):
+def test_a_drafts_notes_are_edited_and_the_edit_recorded(admin):
     version = draft()
-    data = form_of(version, **{"rules-0-condition": "call.risk == 'low'", "notes": "narrower"})
-    answer = admin.post(change(version), data)
-    assert answer.status_code == 302, answer.context["errors"]
-    assert version.rules.get(name="one").condition == "call.risk == 'low'"
+    assert admin.post(change(version), form_of(version, notes="narrower")).status_code == 302
+    version.refresh_from_db()
+    assert version.notes == "narrower"
     assert events(version.pk, prefix="admin.changed") == [("admin.changed", "ok")]
-
-
-def test_rules_may_change_places_and_may_not_share_one(admin):
-    version = draft()
-    data = form_of(version, **{"rules-0-order": "2", "rules-1-order": "1"})
-    assert admin.post(change(version), data).status_code == 302
-    assert list(version.rules.order_by("order").values_list("name", flat=True)) == ["two", "one"]
-    answer = admin.post(change(version), form_of(version, **{"rules-0-order": "2"}))
-    assert answer.status_code == 200
-    assert "Two rules have this place." in answer.content.decode()
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"rules-0-condition": "call.risk ==="}, "line 1, column 13"),
-        ({"rules-0-condition": "true &&\n jbo.id == '1'"}, "line 2, column 2"),
-        ({"rules-0-tools": "GIT PUSH"}, "no pattern of tool names"),
-        ({"rules-0-effect": "ask"}, "names whom"),
-    ],
-)
-def test_errors_in_a_rule_are_shown_at_the_rule(admin, changes, words):
-    version = draft()
-    answer = admin.post(change(version), form_of(version, **changes))
-    assert answer.status_code == 200
-    assert words in answer.content.decode()
-    assert version.rules.filter(effect="allow", condition="").exists()
 
 
 def test_published_versions_are_shown_and_never_edited(admin):
