@@ -63,7 +63,7 @@ SELECT s.tool, s.arguments, s.result FROM agents_step s
    AND s.state IN ('succeeded', 'running', 'in_doubt', 'compensated') ORDER BY s.started_at DESC NULLS LAST LIMIT 1
 """
 
-_used: set[tuple[Any, str]] = set()  # (agent or owner, tool) that were used once: they stay so
+_used: set[tuple[Any, str]] = set()  # (agent, tool) that were used once: they stay so
 
 
 def with_facts(
@@ -136,16 +136,15 @@ def recorded_facts(decision: Decision) -> dict[str, Any]:
 
 
 def _first_use(job: Job, step: Step) -> bool:
-    whose = ("agent", job.agent_id) if job.agent_id else ("owner", job.owner_id)
-    if (whose, step.tool) in _used:
+    if (job.agent_id, step.tool) in _used:
         return False
     with connection.cursor() as cursor:
         given: dict[str, Any] = {"tool": step.tool, "step": step.pk, "agent": job.agent_id, "owner": job.owner_id}
         cursor.execute(_USED, given)
         found = cursor.fetchone()
     if found is not None and found[0]:
-        if len(_used) < 100_000:
-            _used.add((whose, step.tool))
+        if job.agent_id is not None and len(_used) < 100_000:
+            _used.add((job.agent_id, step.tool))
         return False
     return True
 
