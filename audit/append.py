@@ -9,15 +9,16 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
+from psycopg import errors
 
 from audit.actor import Actor, ActorType, Target
 from audit.canonical import canonical_json, facts_json
 from audit.enrolment import ProcessKey, process_key
 from audit.entries import SALT_BYTES, commitment, row_message
-from audit.errors import InvalidRecord, NotWritten, OutsideTransaction
+from audit.errors import InvalidRecord, LogUnwritable, NotWritten, OutsideTransaction
 from audit.ids import uuid7
 from audit.kinds import Event
 
@@ -25,6 +26,13 @@ BODY_MAX_BYTES = 32_768
 PAYLOAD_MAX_BYTES = 4_194_304
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _SLOT = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+
+# Why the database may refuse every record for a while, and what its operator does.
+_ADVICE = {
+    errors.InsufficientPrivilege: "`manage.py database_grants`, as the role that migrated, gives back what is missing.",
+    errors.ReadOnlySqlTransaction: "The database is read-only: end that, or connect to the primary.",
+    errors.DiskFull: "The database's disk is full: make room there; nothing that was recorded is lost.",
+}
 
 _INSERT = "INSERT INTO audit_event (id, body, signature, kid) VALUES (%s, %s, %s, %s)"
 _INSERT_PAYLOAD = "INSERT INTO audit_payload (event_id, slot, salt, value) VALUES (%s, %s, %s, %s)"
@@ -63,7 +71,7 @@ def record(
     Raises:
         OutsideTransaction: no `atomic()` block is open.
         InvalidRecord: a value has no canonical form, or the body or a payload is too big.
-        NotWritten: a rule or a trigger in the database swallowed the record.
+        NotWritten: a rule or a trigger in the database swallowed the record, or (LogUnwritable) the database refuses all.
     """
     connection = connections[using]
     if not connection.in_atomic_block:
@@ -155,7 +163,14 @@ def _enrol(connection: BaseDatabaseWrapper, key: ProcessKey) -> None:
 
 
 def _insert(cursor: CursorWrapper, identifier: UUID, body: str, signature: bytes, kid: str) -> None:
-    cursor.execute(_INSERT, (identifier, body, signature, kid))
+    try:
+        cursor.execute(_INSERT, (identifier, body, signature, kid))
+    except DatabaseError as error:
+        for kind, advice in _ADVICE.items():
+            if isinstance(error.__cause__, kind):
+                why = str(error).splitlines()[0]
+                raise LogUnwritable(f"The audit log cannot be written, so nothing was done: {why}. {advice}") from error
+        raise
     if cursor.rowcount != 1:
         raise NotWritten("The database took the record without keeping it.")
 

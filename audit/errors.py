@@ -2,7 +2,8 @@
 ├── InvalidRecord        what record() was given cannot stand in the log
 │   └── NotCanonical     a value has no canonical JSON form
 ├── OutsideTransaction   record() was called outside atomic()
-├── NotWritten           the database took a record without keeping it
+├── NotWritten           a record could not be written, so what it records must not happen
+│   └── LogUnwritable    the database refused it (also an OperationalError: it may work later); says what to do
 ├── HeadMoved            another sequencer was first; nothing was written
 ├── SignerRefused        the log was rolled back or forked against what the signer remembers
 ├── KeyMissing           a key file is missing
@@ -14,6 +15,8 @@
 ├── ArchiveRefused       a part of the log cannot be archived, or a hold not released; nothing was dropped
 └── CannotVerify         the check could not run
 """
+
+from django.db import OperationalError
 
 
 class AuditError(Exception):
@@ -36,6 +39,10 @@ class OutsideTransaction(AuditError):
 
 class NotWritten(AuditError):
     code = "not_written"
+
+
+class LogUnwritable(NotWritten, OperationalError):
+    code = "log_unwritable"
 
 
 class HeadMoved(AuditError):

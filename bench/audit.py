@@ -80,7 +80,9 @@ def _clients(servers: Servers, what: str, number: float, count: int) -> list[dic
         return [json.loads(one.communicate()[0]) for one in running]
     finally:
         for one in running:
-            servers.end(one)  # type: ignore[arg-type]  its pipes are text
+            if one.poll() is None:
+                one.kill()
+                one.wait()
 
 
 def _sealing() -> list[Figure]:
@@ -217,7 +219,7 @@ def _as_owner(servers: Servers, *statements: str) -> list[tuple]:
     rows: list[tuple] = []
     with psycopg.connect(servers.postgres.url(prepare.DATABASE), autocommit=True) as connection:
         for statement in statements:
-            cursor = connection.execute(statement)  # type: ignore[call-overload]  constants
+            cursor = connection.execute(statement.encode())
             rows = cursor.fetchall() if cursor.description else []
     return rows
 

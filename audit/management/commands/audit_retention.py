@@ -109,7 +109,7 @@ def _moment(text: str) -> datetime:
 
 
 def _iso(at: datetime | None) -> str | None:
-    return at and at.isoformat()
+    return at.isoformat() if at else None
 
 
 def _day(at: datetime | None) -> str:
