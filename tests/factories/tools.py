@@ -54,7 +54,8 @@ class Read(Note):
 
 
 class Once(Note):
-    """Its effect is a key in STATE, which its probe reads; its target state is STATE["target"]."""
+    """Its effect is a key in STATE, which its probe reads; its target state is STATE["target"], and its preview ends in
+    STATE["shown"]."""
 
     name: ClassVar[str] = "test.once"
     effect: ClassVar[Effect] = Effect.ONCE
@@ -67,7 +68,7 @@ class Once(Note):
             raise RuntimeError("a bug in the preview")
         if STATE.get("preview") == "transient":
             raise ToolFailed("Not now.", transient=True)
-        return f"would note {arguments.get('text', '')}"
+        return f"would note {arguments.get('text', '')}{STATE.get('shown', '')}"
 
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
         if STATE.get("probe") == "unsure":
