@@ -1,6 +1,7 @@
 """Attacks on the pages: forged forms, guessed and forwarded links, scanners, redirects, text that lies."""
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -26,7 +27,13 @@ LIE = "rm -rf \u202e/gpj.photo\u202c build\u200b\u2066x\u2069 <img src=x onerror
 
 
 @pytest.fixture(autouse=True)
-def nothing_was_guessed():
+def nothing_was_guessed() -> Iterator[None]:
+    _forget()
+    yield
+    _forget()  # other tests come from this address too
+
+
+def _forget() -> None:
     for name in ("links", "links:127.0.0.1", "links:192.0.2.66", "links:192.0.2.67"):
         rates.forget(name)
 
