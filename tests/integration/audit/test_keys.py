@@ -1,6 +1,7 @@
 """Keys that follow each other, keys that were stolen, and records that were really lost."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import StringIO
@@ -19,14 +20,15 @@ from audit.append import record
 from audit.checking.findings import Report
 from audit.checking.trust import Trust
 from audit.enrolment import enrolment_public_key, process_key
-from audit.errors import SignerRefused
+from audit.errors import KeyMissing, KeyUnsafe, SignerRefused
 from audit.keyring import REVOKE, ROTATE, Ring, Statement
 from audit.kinds import Event
 from audit.merkle import leaf_hash, root
 from audit.notes import CheckpointText, NoteSigner, NoteVerifier
+from audit.proofs import root_at
 from audit.rotation import finish
 from audit.signing import NEXT_FILE, load_key, make_key
-from audit.tiles import folder_reader
+from audit.tiles import folder_reader, tile_path
 from tests.integration.audit.conftest import Log, query
 from tests.integration.audit.test_verify import _forge
 
@@ -254,3 +256,52 @@ def test_the_key_of_a_witness_and_of_a_log_are_two_kinds_of_files(places: Path, 
     assert out.getvalue().startswith("w.example/1+")
     with pytest.raises(CommandError, match="already"):
         call_command("audit_keygen", "--witness", "w.example/1", "--folder", str(tmp_path / "w"))
+
+
+def test_without_its_key_nothing_is_signed_and_nothing_is_lost(log: Log):
+    log.write()
+    log.settle()
+    key = settings.AUDIT_KEY_DIR / "checkpoint.key"
+    text = key.read_text()
+    key.unlink()
+    (late,) = log.write()  # recorded all the same
+    with pytest.raises(KeyMissing, match="audit_keygen"):
+        log.settle()
+    key.write_text(text)
+    key.chmod(0o644)
+    with pytest.raises(KeyUnsafe, match="0600"):
+        log.settle()
+    key.chmod(0o600)
+    assert log.settle() > log.index_of(late)
+    assert log.report().findings == []
+
+
+def test_published_files_that_were_changed_are_not_signed_and_are_made_anew(log: Log):
+    log.write(3)
+    size = log.settle()
+    bundle, tile = (settings.AUDIT_PUBLISH_DIR / tile_path(kind, 0, size) for kind in ("entries", 0))
+    tile.write_bytes(bytes(32) + tile.read_bytes()[32:])
+    log.write()
+    with pytest.raises(SignerRefused, match="not the log that was signed"):
+        log.settle()
+    assert bundle.exists()
+    shutil.rmtree(settings.AUDIT_PUBLISH_DIR / "tile")
+    size = log.settle()
+    assert root_at(size, folder_reader(settings.AUDIT_PUBLISH_DIR, size).node) == _root(size)
+    assert log.report().findings == []
+
+
+def test_a_disk_that_is_full_stops_signing_and_nothing_else(log: Log):
+    """The folder of the published files cannot be written: records wait, and are signed when it can."""
+    log.write()
+    log.settle()
+    folder = settings.AUDIT_PUBLISH_DIR / "tile"
+    folder.rename(folder.with_name("aside"))
+    folder.write_text("in the way")
+    (late,) = log.write()
+    with pytest.raises(OSError, match="tile"):
+        log.settle()
+    folder.unlink()
+    folder.with_name("aside").rename(folder)
+    assert log.settle() > log.index_of(late)
+    assert log.report().findings == []
