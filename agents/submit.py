@@ -229,7 +229,9 @@ def find_cycle(needs: Mapping[str, Iterable[str]]) -> list[str]:
 def _rule_problems(step: StepInput, here: str, keys: set[str]) -> list[tuple[str, str]]:
     """What is wrong with expressions, alternatives and what undoes the step."""
     problems: list[tuple[str, str]] = []
-    others = [(one, f"{here}.fallbacks[{place}]") for place, one in enumerate(step.fallbacks)]
+    others: list[tuple[OtherCall, str]] = [
+        (one, f"{here}.fallbacks[{place}]") for place, one in enumerate(step.fallbacks)
+    ]
     if step.compensation is not None:
         others.append((step.compensation, f"{here}.compensation"))
     for one, where in others:

@@ -32,10 +32,10 @@ class InvalidExpression(InvalidInput):
     code = "invalid_expression"
 
 
-def check(text: str, names: Collection[str] = NAMES) -> frozenset[str]:
+def check(text: str, names: Collection[str] = NAMES, functions: Collection[str] = FUNCTIONS) -> frozenset[str]:
     """Refuses an expression that could never be evaluated; the keys of the steps that it names.
 
-    names: the variables that it may use, such as {"inputs", "steps", "job"}.
+    names: the variables that it may use, such as {"inputs", "steps", "job"}; functions: what it may call.
 
     Raises:
         InvalidExpression: syntax, an unknown name or function, too long, macros too deep in each other.
@@ -50,7 +50,7 @@ def check(text: str, names: Collection[str] = NAMES) -> frozenset[str]:
         if name not in names and name not in bound and name.isidentifier():
             raise InvalidExpression(f"Unknown name {name!r}: there are {', '.join(sorted(names))} here.")
     for name in sorted(program.functions()):
-        if name.isidentifier() and not name.startswith("_") and name not in FUNCTIONS:
+        if name.isidentifier() and not name.startswith("_") and name not in functions:
             raise InvalidExpression(f"Unknown function {name!r}.")
     if macros(text)[0] > 2:
         raise InvalidExpression("Macros (map, filter, all, exists) may lie in each other two deep, not deeper.")

@@ -7,7 +7,6 @@ goes into words and arguments only: never into who, with what, or where (see `ch
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import cel
@@ -18,13 +17,10 @@ from agents.errors import InvalidInput
 from agents.submit import new_job
 from agents.triggers.errors import ExpressionFailed
 
-LENGTH_MAX = 2000
 EXPRESSIONS_MAX = 50
 TEXT_MAX = 20_000
 _PART = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
-_BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne|filter|map)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _OPEN = re.compile(r"(?:title|goal|labels\.[^.\[]+|inputs(?:[.\[].*)?|steps\[\d+\]\.(?:arguments(?:[.\[].*)?|reason))")
-_WHERE = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
 
 
 def after(text: str, prefix: str) -> str:
@@ -33,10 +29,7 @@ def after(text: str, prefix: str) -> str:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"after": after}
-_KNOWN = frozenset(
-    {"size", "contains", "startsWith", "endsWith", "matches", "type", "duration", "timestamp"}
-    | {"string", "int", "uint", "double", "bytes", "bool", "min", "max", *FUNCTIONS}
-)
+_KNOWN = celtext.FUNCTIONS | set(FUNCTIONS)
 
 Scope = cel.Context
 
@@ -49,20 +42,10 @@ def check(source: str, names: set[str], *, field: str) -> None:
     """
     if not source.strip():
         return
-    if len(source) > LENGTH_MAX:
-        raise InvalidInput(f"An expression has at most {LENGTH_MAX} characters.", field=field)
     try:
-        program = _program(source)
-    except ExpressionFailed as error:
+        celtext.check(source, names, _KNOWN)
+    except celtext.InvalidExpression as error:
         raise InvalidInput(error.message, field=field) from None
-    bound = set(_BOUND.findall(source))
-    for name in program.variables():
-        if name.isidentifier() and name not in names and name not in bound:
-            known = " and ".join(sorted(names))
-            raise InvalidInput(f"Unknown name {name!r}: an expression sees {known} here.", field=field)
-    for name in program.functions():
-        if name.isidentifier() and not name.startswith("_") and name not in _KNOWN:
-            raise InvalidInput(f"Unknown function {name!r}.", field=field)
 
 
 def scope(variables: Mapping[str, Any]) -> Scope:
@@ -206,19 +189,13 @@ def _is_filled(field: str, paths: set[str]) -> bool:
     )
 
 
-@lru_cache(maxsize=1024)
 def _program(source: str) -> cel.Program:
     if not source.strip():
         raise ExpressionFailed("An expression is empty.")
     try:
-        return cel.compile(source)
-    except BaseException as error:
-        _let_through(error)
-        found = _WHERE.search(str(error))
-        if found is None:
-            raise ExpressionFailed(str(error)[:300]) from None
-        line, column, message = found.groups()
-        raise ExpressionFailed(f"Line {line}, column {column}: {message[:300]}") from None
+        return celtext.compiled(source)
+    except celtext.InvalidExpression as error:
+        raise ExpressionFailed(error.message) from None
 
 
 def _json(found: Any) -> Any:
@@ -244,13 +221,7 @@ def _text(found: Any) -> str:
 
 
 def _failed(error: BaseException) -> ExpressionFailed:
-    _let_through(error)
+    celtext.let_through(error)
     if isinstance(error, KeyError):
         return ExpressionFailed(f"There is no {error}.")
     return ExpressionFailed(str(error)[:300] or type(error).__name__)
-
-
-def _let_through(error: BaseException) -> None:
-    """A panic of the extension is a BaseException too."""
-    if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
-        raise error

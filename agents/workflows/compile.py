@@ -21,6 +21,7 @@ from typing import Any
 import cel
 from django.contrib.auth.models import User
 
+from agents.engine.celtext import compiled, let_through
 from agents.engine.intake import NewJob, NewStep
 from agents.errors import InvalidInput, UnknownAgent, UnknownWorkflow
 from agents.models import Agent, Job, Repository, Step, WorkflowVersion
@@ -179,10 +180,9 @@ def _rendered(text: str, variables: Mapping[str, Any], field: str) -> str:
 
     def value(found: re.Match[str]) -> str:
         try:
-            return str(cel.evaluate(found[1].strip(), dict(variables)))
-        except BaseException as error:
-            if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
-                raise
+            return str(compiled(found[1].strip()).execute(cel.Context(variables=dict(variables))))
+        except BaseException as error:  # a panic of the extension is no Exception
+            let_through(error)
             raise InvalidInput(f"The workflow's {field} cannot be told from these inputs.", field="inputs") from None
 
     return _TEMPLATE.sub(value, text)

@@ -67,6 +67,7 @@ def _lineage(job_id: UUID) -> list[UUID]:
 
 def _waits_again(parent: Job, child: Job) -> Step | None:
     """The step that has to wait for the child once more; None where it still waits. Raises NotNow: it cannot."""
+    assert child.parent_step_id is not None
     step = Step.objects.get(pk=child.parent_step_id)
     if (step.spec or {}).get("child") != str(child.pk):
         raise NotNow(f"{step.key} has started another job since: retry that one.")
