@@ -26,7 +26,8 @@ def stands(job: Job, step: Step, *, now: datetime) -> bool:
     one afterwards.
     """
     old = Decision.from_json(step.decision) if step.decision else Decision(effect="")
-    if old.versions == published.digest_of(published.ids()) and not old.passing:
+    known = published.of(published.ids())
+    if old.versions == known.digest and not old.passing and not known.frozen(step.tool, now):
         return True
     before = gate.call_of(step).digest()
     new, risk = gate.decide(job, step, now=now, claiming=True)

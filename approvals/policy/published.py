@@ -110,11 +110,13 @@ class Published:
                 self._needs[tool] = found
         return found
 
+    def frozen(self, tool: str, now: datetime) -> bool:
+        """May a freeze window that holds now be about this tool? Then whatever was decided before is decided anew."""
+        return any(freeze.starts_at <= now < freeze.ends_at and freeze.tools.fit(tool) for freeze in self.freezes)
+
     def _needed(self, tool: str) -> Needs:
         rules = [rule for policy in self.policies for rule in policy.about(tool)]
         facts = frozenset().union(*(rule.reads for rule in rules))
-        if any(freeze.tools.fit(tool) for freeze in self.freezes):
-            facts |= {"time"}
         reading = any(conditions.reads_arguments(rule.condition) for rule in rules)
         return Needs(
             facts=facts,

@@ -31,7 +31,8 @@ def claim(wish: Claim, view: "View", writes: Writes) -> Answer:
     if not plain or not job.plain or job.limited(step.tool) or step.permit_id is None or step.seen:
         return Otherwise.GENERAL
     decision = step.decided
-    if decision.get("passing") or decision.get("versions") != published.digest_of(job.policies):
+    known = published.of(job.policies)
+    if decision.get("passing") or decision.get("versions") != known.digest or known.frozen(step.tool, writes.now):
         return Otherwise.GENERAL  # it is decided on anew
     call = call_of(step)
     digest = call.digest()

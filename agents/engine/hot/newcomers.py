@@ -55,7 +55,7 @@ def create(job: Job, steps: Sequence[Step], said: Said, *, actor: Actor, now: da
     free = [(step, one) for step, one in pending if not step.needs]
     decisions: list[tuple[Decision, str]] = []
     for _, one in free:
-        decided = None if one.special or one.seen else decide(row, one)
+        decided = None if one.special or one.seen else decide(row, one, now)
         if decided is None:
             return False
         decisions.append(decided)

@@ -1,7 +1,6 @@
 """The rows of a turn, as read."""
 
 import json
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -34,13 +33,13 @@ class JobRow:
     special: bool
     ends_specially: bool
     groups: list[str]
-    policies: Collection[UUID]
+    policies: Any
     limits: list[str]
 
     def __post_init__(self) -> None:
         self.labels = json.loads(self.labels)
         self.groups.sort()
-        self.policies = frozenset(self.policies)
+        self.policies = frozenset(self.policies)  # the ids of what is in force
 
     @property
     def plain(self) -> bool:

@@ -1,6 +1,7 @@
 """Settlements of a turn: a call succeeded, and what needed it goes on."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -59,7 +60,7 @@ def settle(
         return Otherwise.GENERAL
     decisions = []
     for one in free:
-        decided = decide(job, one)
+        decided = decide(job, one, writes.now)
         if decided is None:
             return Otherwise.GENERAL
         decisions.append(decided)
@@ -101,12 +102,12 @@ def _free(step: StepRow, plan: Plan, view: "View") -> list[StepRow] | None:
     return free
 
 
-def decide(job: JobRow, step: StepRow) -> tuple[Decision, str] | None:
+def decide(job: JobRow, step: StepRow, now: datetime) -> tuple[Decision, str] | None:
     """The policies' leave, and the risk; None where they say anything else, have to look something up, or the tool is not
     plain."""
-    versions = frozenset(job.policies)
-    wanted = published.of(versions).needs(step.tool)
-    if wanted.passing:
+    known = published.of(job.policies)
+    wanted = known.needs(step.tool)
+    if wanted.passing or known.frozen(step.tool, now):
         return None
     try:
         tool = registry.get(step.tool)
@@ -134,12 +135,13 @@ def decide(job: JobRow, step: StepRow) -> tuple[Decision, str] | None:
         kind=job.kind,
         tenant=job.tenant or DEFAULT,
         environment=job.environment,
+        now=now,
     )
     if wanted.facts:
         given = replace(given, **of_arguments(given, step.arguments, wanted.facts))
         if given.target_branch is None:
             return None
-    decision = evaluate_by(versions, given)
+    decision = evaluate_by(job.policies, given)
     return (decision, str(risk.level)) if decision.effect == ALLOW else None
 
 

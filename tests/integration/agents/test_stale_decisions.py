@@ -174,6 +174,31 @@ def test_a_freeze_that_begins_after_the_decision_holds_at_the_claim(test_tools):
     assert told == ["created", "changed", "deleted"]
 
 
+def test_a_freeze_that_is_yet_to_come_leaves_steps_on_the_hot_path(test_tools):
+    publish(("test.*", "allow"))
+    run_all(submit(step("first")))
+    now = timezone.now()
+    window = FreezeWindow(
+        name="later", reason="", effects=[], starts_at=now + timedelta(days=9), ends_at=now + timedelta(days=10)
+    )
+    freezes.save(window, by=user("boss"))
+    _, one = queued()
+    assert one.decision.get("passing", False) is False
+    wish = Claim(step_id=one.pk, fence=one.attempt, delivery=HERE, since=0.0)
+    _, other = queued()
+    assert isinstance(turn.take([wish])[0], Claimed)
+    FreezeWindow.objects.filter(pk=window.pk).update(starts_at=now - timedelta(seconds=1))
+    publish(("test.*", "allow"))  # the window is read anew, as where its time comes
+    _, last = queued_or_refused()
+    assert last.state == StepState.REFUSED
+    assert run(other).state == StepState.REFUSED
+
+
+def queued_or_refused() -> tuple[Job, Step]:
+    job = submit(step("a", text="a"))
+    return job, step_of(job, "a")
+
+
 def test_a_freeze_allows_nothing_that_no_policy_allows(pat):
     publish(("files.*", "allow"))
     now = timezone.now()
