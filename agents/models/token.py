@@ -18,6 +18,8 @@ class ApiToken(models.Model):
         EVENTS_WRITE = "events:write"
         APPROVALS_READ = "approvals:read"
         APPROVALS_DECIDE = "approvals:decide"
+        POLICIES_READ = "policies:read"
+        POLICIES_WRITE = "policies:write"
         AUDIT_READ = "audit:read"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
