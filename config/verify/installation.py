@@ -131,7 +131,7 @@ def signing_key() -> Iterator[Line]:
 
 
 def _open_to_others(path: Path) -> bool:
-    public = path.suffix in {".vkey", ".pub"}
+    public = path.suffix in {".vkey", ".pub", ".json", ".lock"}  # or state without secrets
     return not public and bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
 
 

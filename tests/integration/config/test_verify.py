@@ -22,6 +22,7 @@ from tests import slackserver, smtpserver
 from tests.factories import approvals
 from tests.factories.policies import publish
 from tests.smtpserver import Inbox
+from tests.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -183,3 +184,11 @@ def test_mail_is_connected_to_and_sent_only_when_asked(smtp):
     assert smtp.taken[0].rcpt_tos == ["ops@example.invalid"]
     smtp.answer = "550 no"
     assert [line.result for line in reaching.mail("ops@example.invalid")] == ["pass", "fail"]
+
+
+def test_what_bin_up_starts_passes(stack: Stack):
+    done = stack.manage("verify", "--json", timeout_s=180)
+    report = json.loads(done.stdout)
+    assert [line for line in report["lines"] if line["result"] == "fail"] == []
+    assert done.returncode == 0 and report["ok"] is True
+    assert report["counts"]["pass"] > 20
