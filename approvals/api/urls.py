@@ -1,12 +1,13 @@
 """URLs under /api/v1/."""
 
-from django.urls import path
+from django.urls import include, path
 
 from approvals.api import given, moving
 from approvals.api.figures import Figures
 from approvals.api.views import Answer, ApprovalDetail, ApprovalList, Approve, Deny
 
 urlpatterns = [
+    path("", include("approvals.api.policyurls")),
     path("approvals/figures", Figures.as_view(), name="approval-figures"),
     path("approvals", ApprovalList.as_view(), name="approvals-api"),
     path("approvals/batch", moving.Batch.as_view(), name="approval-batch"),
