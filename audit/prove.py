@@ -17,7 +17,7 @@ from audit import sequence
 from audit.entries import entry
 from audit.errors import CannotVerify, InvalidNote, InvalidProof
 from audit.merkle import check_inclusion, inclusion_proof, leaf_hash
-from audit.models import Delivery
+from audit.models import Checkpoint, Delivery
 from audit.notes import CheckpointText, NoteVerifier, decode_hash, open_checkpoint, text_of
 from audit.proofs import inclusion
 from audit.tiles import folder_reader
@@ -69,12 +69,21 @@ def prove(record_id: UUID) -> Proof:
 def latest_note(above: int = -1) -> str | None:
     """The latest checkpoint; one that enough witnesses cosigned where it speaks for the record at index `above`."""
     cosigned = Delivery.objects.filter(pk=QUORUM, size__gt=above).first() if above >= 0 else None
-    if cosigned is not None:
+    if cosigned is not None and _ours(cosigned.note):
         return cosigned.note
     with connection.cursor() as cursor:
         cursor.execute("SELECT size, note FROM audit_checkpoint ORDER BY size DESC, id DESC LIMIT 1")
         latest = cursor.fetchone()
     return str(latest[1]) if latest is not None and latest[0] > above else None
+
+
+def _ours(note: str) -> bool:
+    """Is this the checkpoint of the log that the database holds now, rather than of one that was lost?"""
+    try:
+        checkpoint = CheckpointText.parse(text_of(note))
+    except InvalidNote:
+        return False
+    return Checkpoint.objects.filter(size=checkpoint.size, root=checkpoint.root).exists()
 
 
 def _archived(index: int, checkpoint: CheckpointText) -> bytes:

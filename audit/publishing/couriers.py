@@ -39,12 +39,13 @@ class Courier:
 
     def attempt(self, now: datetime) -> float:
         """Brings the latest checkpoint where it is due and news. Returns the seconds until the next attempt is due."""
-        row = Delivery.objects.filter(pk=self.place.name).first() or Delivery(name=self.place.name)
+        name = self.place.name[:200]
+        row = Delivery.objects.filter(pk=name).first() or Delivery(name=name)
         if row.delivered_at is not None and not row.failures:
             due = row.delivered_at + timedelta(seconds=self.place.every_s)
             if now < due:
                 return (due - now).total_seconds()
-        parcel = latest(self.folder, row.size, now)
+        parcel = latest(self.folder, row, now)
         if parcel is None:
             return min(self.place.every_s, FIRST_S)
         return (
@@ -69,14 +70,16 @@ def settle(row: Delivery, now: datetime, deliver: Callable[[], None], *, size: i
     return 0.0
 
 
-def latest(folder: Path, since: int, now: datetime) -> Parcel | None:
-    """The checkpoint to bring to a place that has the one at `since`: one that witnesses cosigned where there is one."""
+def latest(folder: Path, row: Delivery, now: datetime) -> Parcel | None:
+    """The checkpoint to bring to a place that has the row's: one that witnesses cosigned where there is one. A log that
+    restarted under another name begins anew."""
     for name in (COSIGNED_FILE, LATEST_FILE):
         try:
             note = (folder / name).read_text(encoding="utf-8")
             checkpoint = CheckpointText.parse(text_of(note))
         except (OSError, UnicodeDecodeError, InvalidNote):
             continue
+        since = row.size if _origin(row.note) == checkpoint.origin else 0
         if checkpoint.size > since:
             return Parcel(
                 origin=checkpoint.origin,
@@ -88,6 +91,13 @@ def latest(folder: Path, since: int, now: datetime) -> Parcel | None:
                 at=now,
             )
     return None
+
+
+def _origin(note: str) -> str | None:
+    try:
+        return CheckpointText.parse(text_of(note)).origin
+    except InvalidNote:
+        return None
 
 
 class Couriers:

@@ -1,9 +1,9 @@
 """AUDIT_PUBLISH_TO: an address for each place."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import httpx2
 from django.conf import settings
 
 from audit.errors import NotDelivered
@@ -17,15 +17,18 @@ from audit.publishing.webhook import WebhookPlace
 
 def configured_places() -> list[Place]:
     """Raises NotDelivered: an address is malformed."""
-    return [place(address, settings.AUDIT_PUBLISH_EVERY_S) for address in _words(settings.AUDIT_PUBLISH_TO)]
-
-
-def _words(addresses: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(addresses))
+    return [place(address, settings.AUDIT_PUBLISH_EVERY_S) for address in dict.fromkeys(settings.AUDIT_PUBLISH_TO)]
 
 
 def place(address: str, every_s: float) -> Place:
     """The place at an address; raises NotDelivered where it is malformed."""
+    try:
+        return _place(address, every_s)
+    except (ValueError, httpx2.InvalidURL):
+        raise NotDelivered("AUDIT_PUBLISH_TO: an address is malformed.") from None
+
+
+def _place(address: str, every_s: float) -> Place:
     parts = urlsplit(address)
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     match parts.scheme:

@@ -340,7 +340,35 @@ def test_couriers_work_beside_the_sequencer_and_end_with_it(log: Log, hook: Any,
     assert Delivery.objects.get().size == size
 
 
-@pytest.mark.parametrize("address", ["", "ftp://x/y", "git:relative", "mailto:nobody", "s3+https://h/bucket", "file:x"])
+def test_what_a_lost_log_said_does_not_hold_up_the_one_that_goes_on(log: Log, hook: Any):
+    """After a declared restart the sizes are small again, under another name."""
+    (identifier,) = log.write()
+    size = log.settle()
+    lost = CosignatureSigner("x.example", bytes(32))
+    text = CheckpointText("countersign.local/lost", 10**6, bytes(32)).text()
+    note = f"{text}\n{lost.line(text)}"
+    courier = Courier(place(f"http://127.0.0.1:{hook.server_address[1]}/", 60), settings.AUDIT_PUBLISH_DIR)
+    for name in (courier.place.name, "witnesses"):
+        Delivery.objects.create(name=name, size=10**6, note=note)
+    courier.attempt(datetime.now(UTC))
+    assert Delivery.objects.get(pk=courier.place.name).size == size
+    proof = prove(identifier)
+    check_proof(proof.text, proof.entry, [log.sequencer.signer.key.verifier])
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "https://h:99999/",
+        "https://[x/",
+        "ftp://x/y",
+        "git:relative",
+        "mailto:nobody",
+        "s3+https://h/bucket",
+        "file:x",
+    ],
+)
 def test_an_address_that_is_none_is_refused(address: str, settings: Any):
     with pytest.raises(NotDelivered):
         place(address, 60)
