@@ -16,7 +16,8 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from approvals.admin.base import ReadOnly, ReadOnlyInline, acting, done, named
 from approvals.decisions import REASON_MAX, decide, may_decide
 from approvals.errors import DecisionError
-from approvals.models import ApprovalRequest, Notification, Vote
+from approvals.models import ApprovalRequest, BreakGlass, Comment, Delegation, Grant, Notification, Vote
+from approvals.quorum import standing
 from approvals.templatetags.approvals import diff, marked
 from approvals.visible import visible_line
 
@@ -25,12 +26,18 @@ State = ApprovalRequest.State
 
 class VoteInline(ReadOnlyInline):
     model = Vote
-    fields = ["user", "verdict", "reason", "channel", "at"]
+    fields = ["user", "on_behalf_of", "verdict", "reason", "channel", "at", "second_factor_at", "withdrawn_at"]
+    fk_name = "request"
 
 
 class NotificationInline(ReadOnlyInline):
     model = Notification
     fields = ["channel", "recipient", "state", "attempts", "sent_at", "error"]
+
+
+class CommentInline(ReadOnlyInline):
+    model = Comment
+    fields = ["user", "text", "at", "state", "answer", "answered_by", "answered_at"]
 
 
 class DenyForm(BaseDialogForm):
@@ -51,7 +58,7 @@ class ApprovalRequestAdmin(ReadOnly):
     list_select_related = ["requester", "approvers"]
     ordering = ["-created_at"]
     date_hierarchy = "created_at"
-    inlines = [VoteInline, NotificationInline]
+    inlines = [VoteInline, CommentInline, NotificationInline]
     actions_detail = ["approve", "deny"]
     fields = [
         "page",
@@ -68,10 +75,22 @@ class ApprovalRequestAdmin(ReadOnly):
         "rule_reason",
         "approvers",
         "quorum",
+        "roles",
+        "standing",
+        "second_factor",
+        "environment",
+        "tenant",
+        "escalate_to",
+        "escalated_at",
         "requester",
+        "excluded_as",
+        "replaces",
+        "changed",
         "created_at",
         "expires_at",
         "decided_at",
+        "execution_expires_at",
+        "break_glass",
         "shown_answer",
     ]
     readonly_fields = fields
@@ -86,6 +105,10 @@ class ApprovalRequestAdmin(ReadOnly):
     @admin.display(description="page")
     def page(self, found: ApprovalRequest) -> SafeString:
         return format_html('<a href="{}">The page of this request</a>', found.get_absolute_url())
+
+    @admin.display(description="agreed so far")
+    def standing(self, found: ApprovalRequest) -> str:
+        return standing(found).words if found.kind == ApprovalRequest.Kind.APPROVAL else ""
 
     @admin.display(description="title", ordering="title")
     def shown_title(self, found: ApprovalRequest) -> str:
@@ -170,3 +193,34 @@ class NotificationAdmin(ReadOnly):
     list_select_related = ["request", "recipient"]
     search_fields = ["request__id", "recipient__username"]
     ordering = ["-not_before"]
+
+
+@admin.register(Grant)
+class GrantAdmin(ReadOnly):
+    """Given with an approval and revoked on its page."""
+
+    list_display = ["words", "parent_id", "rule", "uses", "uses_max", "created_at", "expires_at", "revoked_at"]
+    list_filter = ["tool", "rule"]
+    search_fields = ["id", "parent_id", "words"]
+    ordering = ["-created_at"]
+
+
+@admin.register(Delegation)
+class DelegationAdmin(ReadOnly):
+    """Given by the person who is away, on the page of deputies."""
+
+    list_display = ["person", "deputy", "starts_at", "ends_at", "revoked_at", "reason"]
+    list_select_related = ["person", "deputy"]
+    search_fields = ["person__username", "deputy__username"]
+    ordering = ["-starts_at"]
+
+
+@admin.register(BreakGlass)
+class BreakGlassAdmin(ReadOnly):
+    """Approvals in an emergency; reviewed on their own page."""
+
+    list_display = ["request", "user", "at", "review_by", "verdict", "reviewer", "reviewed_at"]
+    list_filter = ["verdict"]
+    list_select_related = ["request", "user", "reviewer"]
+    search_fields = ["request__id", "user__username"]
+    ordering = ["-at"]

@@ -138,16 +138,24 @@ APPROVES_ONLY = {"grant"}
 def opened(**changes: Any) -> ApprovalRequest:
     """A request of low risk of a published rule with which a grant may be given: every channel may decide it."""
     group, _ = Group.objects.get_or_create(name="approvers")
-    policy, _ = Policy.objects.get_or_create(name="matrix")
-    version = PolicyVersion.objects.create(policy=policy, number=policy.versions.count() + 1)
-    rule = {"second_factor": changes.pop("second_factor", False), "grant_max_s": 3600, "approvers": group}
-    PolicyRule.objects.create(version=version, order=1, name="push", tools=["git.*"], effect="ask", **rule)
-    PolicyVersion.objects.filter(pk=version.pk).update(status="published", published_at=timezone.now())
+    version = _published(group, second_factor=changes.pop("second_factor", False))
     decision = Decision(
         effect="ask", policy=str(version), policy_version_id=str(version.pk), rule="push", approvers_id=group.pk
     )
     low = RiskScore(level=Risk.LOW)
     return approvals.request(decision=decision, risk=low, **changes)
+
+
+def _published(group: Group, *, second_factor: bool) -> PolicyVersion:
+    policy, _ = Policy.objects.get_or_create(name="matrix")
+    version = policy.versions.filter(status="published").first()
+    if version is not None:
+        return version
+    version = PolicyVersion.objects.create(policy=policy, number=1)
+    rule = {"second_factor": second_factor, "grant_max_s": 3600, "approvers": group}
+    PolicyRule.objects.create(version=version, order=1, name="push", tools=["git.*"], effect="ask", **rule)
+    PolicyVersion.objects.filter(pk=version.pk).update(status="published", published_at=timezone.now())
+    return version
 
 
 def _member(name: str = "grace", **fields: Any) -> User:
