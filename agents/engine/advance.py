@@ -126,6 +126,8 @@ def _chunks(job: Job, maps: Sequence[Step], *, now: datetime) -> list[Step]:
         for chunk in chunks:
             if job.cancel_requested and chunk.compensates_id is None:
                 move_step(chunk, StepState.CANCELLED, now=now, event=Event.STEP_CANCELLED)
+            elif chunk.approval_id is not None:  # people approved it while the job was paused
+                again(job, chunk, now=now, not_before=chunk.not_before)
             else:
                 gate(job, chunk, now=now)
         ended += [one for one in [*chunks, step] if one.state in STEP_DONE]

@@ -151,7 +151,7 @@ def _undo(job: Job, target: Step, *, now: datetime) -> None:
         job=job,
         workspace_of=job.workspace_of,
         kind=Step.Kind.CALL if calls is None else Step.Kind.MAP,
-        spec=None if calls is None else {"arguments": template, "over": f"undo {target.key}", "parallel": 1},
+        spec=None if calls is None else _map_of(target, template),
         seq=last + 1,
         key=_key(job, target),
         tool=name,
@@ -177,6 +177,13 @@ def _undo(job: Job, target: Step, *, now: datetime) -> None:
         fanout.expand(job, step, now=now, given=calls)
     else:
         gate(job, step, now=now)
+
+
+def _map_of(target: Step, template: dict[str, Any]) -> dict[str, Any]:
+    """The spec of the map that undoes a map: one chunk after another, of the size that it had."""
+    spec = {"arguments": template, "over": f"undo {target.key}", "parallel": 1}
+    chunk = (target.spec or {}).get("chunk")
+    return {**spec, "chunk": chunk} if chunk else spec
 
 
 def _key(job: Job, target: Step) -> str:

@@ -73,12 +73,13 @@ def fork_job(job_id: UUID, *, at: str, by: User, now: datetime, arguments: Mappi
             snapshots.fork(source, number, str(new_id))
         elif copies:
             workspaces.copy(source, str(new_id))
+        elif any(writes(step) for step in cut.kept):
+            workspaces.workspace_for(str(new_id))  # there, and known to be empty
         return _write(job, new_id, cut, arguments, by=by, now=now)
     except snapshots.NoSnapshot as error:
         raise NotNow(f"The workspace as it was before {at} cannot be had: {error}.") from None
     except BaseException:
-        if number or copies:
-            workspaces.remove(str(new_id))
+        workspaces.remove(str(new_id))
         raise
 
 
@@ -214,6 +215,7 @@ def _rows(fork: Job, cut: Cut, arguments: Mapping[str, Any] | None, *, now: date
         if step.pk in kept:
             for name in _ENDED:
                 setattr(new, name, getattr(step, name))
+            new.compensation = None  # what the other job did is not this one's to undo
             reason = f"Copied with its result from the step {step.key} ({step.pk}) of job {step.job_id}."
             new.decision = {"effect": COPIED, "policy": "", "rule": "", "reason": reason}
         else:

@@ -16,7 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.engine import answers, recover
-from agents.engine.cancel import cancel_job
+from agents.engine.cancel import cancel_job, stop_undoing
+from agents.engine.control.edit import edit_step
+from agents.engine.control.fork import fork_job
 from agents.engine.control.pause import pause_job, resume_job
 from agents.engine.control.retry import retry_job
 from agents.engine.execute import claim_step, execute
@@ -102,6 +104,31 @@ def _tools():
         registry.unregister(tool.name)
 
 
+def step_of(plan: Plan) -> NewStep:
+    tool = "prop.once" if plan.once else "prop.act"
+    if not plan.items:
+        undo = {"tool": "prop.act", "arguments": {"key": f"undo-{plan.key}", "rule": "allow"}}
+        arguments = {"key": plan.key, "rule": plan.rule}
+        return NewStep(
+            key=plan.key, tool=tool, arguments=arguments, needs=plan.needs, compensation=undo if plan.undo else None
+        )
+    undo = {"tool": "prop.act", "arguments": {"key": "${{ 'undo-' + item }}", "rule": "allow"}}
+    spec = {
+        "over": [f"{plan.key}.{number}" for number in range(1, plan.items + 1)],
+        "arguments": {"key": "${{ item }}", "rule": plan.rule},
+        "chunk": 1,
+    }
+    return NewStep(
+        key=plan.key,
+        tool=tool,
+        arguments={},
+        needs=plan.needs,
+        kind=Step.Kind.MAP,
+        spec=spec,
+        compensation=undo if plan.undo else None,
+    )
+
+
 class Driver:
     """Does to the engine and to the model the same, and compares them after each act."""
 
@@ -111,17 +138,7 @@ class Driver:
         PROBE.clear()
         self.plans = plans
         self.model = JobModel(plans)
-        steps = [
-            NewStep(
-                key=plan.key,
-                tool="prop.once" if plan.once else "prop.act",
-                arguments={"key": plan.key, "rule": plan.rule},
-                needs=plan.needs,
-            )
-            for plan in plans
-        ]
-        self.job = submit(*steps)
-        self.ids = dict(Step.objects.filter(job=self.job).values_list("key", "pk"))
+        self.job = submit(*map(step_of, plans))
         self.compare("submit")
 
     # acts, each on one of the steps that it can be done to
@@ -133,7 +150,7 @@ class Driver:
     def _run(self, number: int, outcome: str) -> None:
         key = self._pick(number, "queued")
         if key:
-            NEXT[key] = outcome
+            NEXT[self.model.steps[key].name] = outcome
             self._deliver(key, self.model.steps[key].attempts)
 
     def _preview(self, number: int, outcome: str) -> None:
@@ -165,12 +182,13 @@ class Driver:
     def _probe(self, number: int, outcome: str) -> None:
         key = self._pick(number, "in_doubt")
         if key and not self.model.steps[key].needs_person:
-            PROBE[key] = {"ok": True, "transient": None}.get(outcome, False)
+            happened = {"ok": True, "transient": None}.get(outcome, False)
+            PROBE[self.model.steps[key].name] = happened
             answers.probe(self.ids[key], self.model.steps[key].attempts, worker=HERE.worker)
-            if PROBE[key] is None:
+            if happened is None:
                 self.model.unsure(key)
             else:
-                self.model.answered(key, happened=bool(PROBE[key]))
+                self.model.answered(key, happened=happened)
 
     def _person(self, number: int, outcome: str) -> None:
         """People are asked where the probe could not tell."""
@@ -202,11 +220,39 @@ class Driver:
     def _retry(self, number: int, outcome: str) -> None:
         assert self._done(retry_job, did_not_happen=list(self.ids)) == self.model.retry()
 
+    def _edit(self, number: int, outcome: str) -> None:
+        """Other arguments, of which policy may say something else."""
+        keys = self.model.editable()
+        if not keys:
+            return
+        key = keys[number % len(keys)]
+        rule = {"not_ok": "deny", "transient": "ask"}.get(outcome, "allow")
+        edit_step(self.ids[key], {"key": key, "rule": rule}, by=user("linus"), now=timezone.now())
+        self.model.edit(key, rule)
+
+    def _stop(self, number: int, outcome: str) -> None:
+        """A person ends the undoing."""
+        assert self._done(stop_undoing) == self.model.stop_undoing()
+
+    def _fork(self, number: int, outcome: str) -> None:
+        """The story goes on with a new job that begins in the middle of this one, which stays as it was."""
+        at = self.plans[number % len(self.plans)].key
+        made = self.model.forked(at)
+        try:
+            job = fork_job(self.job.pk, at=at, by=user("ada"), now=timezone.now())
+        except AgentsError as error:
+            assert made is None, error
+            return
+        assert made is not None, f"forked at {at}"
+        self.compare(f"fork {at}, the job itself")
+        self.job, self.model, self.plans = job, made, list(made.plans)
+        RAN.clear()
+
     # the end
 
     def finish(self) -> None:
         """Everything goes well from here on, and the job must come to its end."""
-        for _ in range(60):
+        for _ in range(120):
             if self.model.state in JOB_DONE:
                 return
             if self.model.state == "paused":
@@ -220,21 +266,24 @@ class Driver:
         permits = Counter(Permit.objects.filter(spent_at__isnull=False).values_list("subject", flat=True))
         for key, pk in self.ids.items():
             one, row = self.model.steps[key], Step.objects.get(pk=pk)
-            assert permits[str(pk)] == one.runs == sum(ran == key for ran, _ in RAN), f"{key} ran on a permit each time"
+            assert permits[str(pk)] == one.runs, f"{key} ran on a permit each time"
+            alike = [other.runs for other in self.model.steps.values() if other.name == one.name]
+            assert sum(alike) == sum(ran == one.name for ran, _ in RAN), f"{key} ran as often as it was let"
             assert not one.runs or row.decision, f"{key} was decided on"
             numbers = list(
                 Attempt.objects.filter(step=pk).order_by("claimed_at", "number").values_list("number", flat=True)
             )
-            assert numbers == list(range(1, one.attempts + 1)), f"{key}'s attempts count up"
+            assert numbers == one.claims, f"{key}'s attempts count up"
             assert not Attempt.objects.filter(step=pk, ended_at=None).exists(), f"{key}'s attempts have ended"
             claims = Record.objects.filter(event="step.dispatched", target_id=str(pk)).count()
-            assert claims == one.attempts, f"{key}'s claims stand in the log"
+            assert claims == len(one.claims), f"{key}'s claims stand in the log"
         assert not ApprovalRequest.objects.filter(parent_id=str(self.job.pk), state="pending").exists()
         entries = list(FeedEntry.objects.filter(job=self.job).order_by("seq").values_list("seq", flat=True))
         assert entries == list(range(1, Job.objects.get(pk=self.job.pk).feed_seq + 1)), "the feed has no gaps"
 
     def compare(self, after: str) -> None:
         rows = Step.objects.filter(job=self.job)
+        self.ids = dict(rows.values_list("key", "pk"))
         found = {key: (state, attempt) for key, state, attempt in rows.values_list("key", "state", "attempt")}
         assert found == self.model.states(), after
         assert Job.objects.get(pk=self.job.pk).state == self.model.state, after
@@ -246,7 +295,7 @@ class Driver:
         with suppress(Died):
             execute(self.ids[key], fence, HERE)
         for ran, outcome in RAN[before:]:
-            self.model.run(ran, outcome)
+            self.model.run(self.model.named(ran), outcome)
 
     def _due(self, key: str) -> None:
         Step.objects.filter(pk=self.ids[key]).update(not_before=None)
@@ -271,12 +320,14 @@ def plans(draw: st.DrawFn) -> list[Plan]:
         keys = [plan.key for plan in found]
         needs = draw(st.lists(st.sampled_from(keys), unique=True, max_size=3)) if keys else []
         rule = draw(st.sampled_from(["allow", "allow", "allow", "ask", "deny"]))
-        found.append(Plan(key=f"s{number}", needs=needs, once=draw(st.booleans()), rule=rule))
+        items = draw(st.sampled_from([0, 0, 0, 0, 1, 3]))
+        undo = draw(st.sampled_from([False, False, True]))
+        found.append(Plan(f"s{number}", needs, draw(st.booleans()), rule, items, undo))
     return found
 
 
 OFTEN = ["run"] * 6 + ["expire", "probe", "preview", "decide"] * 2
-SELDOM = ["claim", "person", "stale", "cancel", "pause", "resume", "retry"]
+SELDOM = ["claim", "person", "stale", "cancel", "pause", "resume", "retry", "edit", "stop", "fork"]
 ACTS = st.tuples(
     st.sampled_from(OFTEN + SELDOM),
     st.integers(0, 5),
