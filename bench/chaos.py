@@ -24,7 +24,7 @@ from bench.parts.figures import Figure, percentile, show, write_json  # noqa: E4
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Kills, stops and empties everything, and counts what came of it.")
-    parser.add_argument("--quick", action="store_true", help="60 jobs and 8 faults: under 50 s")
+    parser.add_argument("--quick", action="store_true", help="40 jobs and 8 faults: under 50 s")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures here, too")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep logs, database and ledger there")

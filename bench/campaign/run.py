@@ -38,7 +38,7 @@ class Plan:
     @classmethod
     def quick(cls, seed: int) -> "Plan":
         return cls(
-            jobs=60,
+            jobs=40,
             schedule=QUICK,
             rounds=1,
             lease_s=3,
