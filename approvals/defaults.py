@@ -1,11 +1,13 @@
 """The policy of a new server: work inside the job's own workspace is free, what leaves it asks people."""
 
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.utils import timezone
 
 from approvals.models import Policy, PolicyRule, PolicyVersion
 from approvals.policy import versions
+from approvals.policy.match import matches
+from tools import registry
 
 NAME = "default"
 ALLOW, ASK = PolicyRule.Effect.ALLOW, PolicyRule.Effect.ASK
@@ -94,3 +96,49 @@ def ensure_policies(approvers: Group) -> PolicyVersion | None:
         for place, (name, tools, condition, effect, reason) in enumerate(RULES, start=1)
     )
     return versions.publish(draft.pk, by=None, now=timezone.now())
+
+
+def uncovered() -> list[str]:
+    """The tools of which every call is denied, since no rule that is published names them; none where nothing is
+    published at all. A server that is older than a tool has them."""
+    patterns = [
+        pattern
+        for tools in PolicyRule.objects.filter(version__status=PolicyVersion.Status.PUBLISHED)
+        .order_by()
+        .values_list("tools", flat=True)
+        for pattern in tools
+    ]
+    return [tool.name for tool in registry.every() if patterns and not matches(patterns, tool.name)]
+
+
+@transaction.atomic
+def draft_for_uncovered(by: User | None) -> PolicyVersion | None:
+    """A draft of the default policy (else of the first one in force) with the server's own rules for tools that no
+    published rule names, behind those that it has. None where there is nothing to add.
+
+    Who is asked is the group that the policy asks already, else `approvers`.
+    """
+    wanted = set(uncovered())
+    rules = [rule for rule in RULES if any(matches(rule[1], tool) for tool in wanted)]
+    published = PolicyVersion.objects.filter(status=PolicyVersion.Status.PUBLISHED).select_related("policy")
+    live = published.filter(policy__name=NAME).first() or published.order_by("policy__name").first()
+    if not rules or live is None:
+        return None
+    asking = live.rules.filter(approvers__isnull=False).first()
+    group = asking.approvers if asking is not None else Group.objects.filter(name="approvers").first()
+    names = ", ".join(sorted(wanted))
+    draft = versions.new_draft(live.policy, source=live, by=by, notes=f"Rules for tools that had none: {names}."[:500])
+    taken = set(draft.rules.values_list("name", flat=True))
+    last = max(draft.rules.values_list("order", flat=True), default=0)
+    for place, (name, tools, condition, effect, reason) in enumerate(rules, start=1):
+        PolicyRule.objects.create(
+            version=draft,
+            order=last + place * 10,
+            name=name if name not in taken else f"{name}-{draft.number}",
+            tools=sorted(tool for tool in wanted if matches(tools, tool)),
+            condition=condition,
+            effect=effect if effect != ASK or group is not None else PolicyRule.Effect.DENY,
+            reason=reason,
+            approvers=group if effect == ASK else None,
+        )
+    return draft

@@ -14,6 +14,7 @@ from agents.models import Step
 from agents.selectors import visible_jobs
 from agents.states import JOB_DONE, JobState, StepState
 from agents.web.overview import audit_state, worker_lines
+from approvals.defaults import uncovered
 from approvals.models import ApprovalRequest, PolicyVersion
 
 # (group, [(model, icon, what one finds there)])
@@ -190,16 +191,27 @@ def _approval_cards(request: HttpRequest) -> list[Card]:
         versions = PolicyVersion.objects.select_related("policy")
         published = [str(one) for one in versions.filter(status=PolicyVersion.Status.PUBLISHED)]
         drafts = versions.filter(status=PolicyVersion.Status.DRAFT).count()
+        denied = uncovered()
         cards.append(
             Card(
                 title="Policies in force",
                 figure=", ".join(published[:3]) + (f" +{len(published) - 3}" if len(published) > 3 else "") or "none",
-                text=f"{drafts} draft{'' if drafts == 1 else 's'}" if published else "every call is denied",
+                text=_policies_text(published, drafts, denied),
                 href=reverse("admin:approvals_policyversion_changelist"),
-                tone="" if published else "attention",
+                tone="" if published and not denied else "attention",
             )
         )
     return cards
+
+
+def _policies_text(published: list[str], drafts: int, denied: list[str]) -> str:
+    if not published:
+        return "every call is denied"
+    if denied:
+        return (
+            f"no rule names {', '.join(denied[:3])}{' …' if len(denied) > 3 else ''}: denied (manage.py policy cover)"
+        )
+    return f"{drafts} draft{'' if drafts == 1 else 's'}"
 
 
 def _log_cards(request: HttpRequest) -> list[Card]:

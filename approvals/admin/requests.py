@@ -32,7 +32,7 @@ class VoteInline(ReadOnlyInline):
 
 class NotificationInline(ReadOnlyInline):
     model = Notification
-    fields = ["channel", "recipient", "state", "attempts", "sent_at", "error"]
+    fields = ["channel", "kind", "recipient", "state", "attempts", "sent_at", "error"]
 
 
 class CommentInline(ReadOnlyInline):
@@ -188,8 +188,8 @@ class VoteAdmin(ReadOnly):
 
 @admin.register(Notification)
 class NotificationAdmin(ReadOnly):
-    list_display = ["request", "channel", "recipient", "state", "attempts", "not_before", "sent_at", "error"]
-    list_filter = ["state", "channel"]
+    list_display = ["request", "channel", "kind", "recipient", "state", "attempts", "not_before", "sent_at", "error"]
+    list_filter = ["state", "channel", "kind"]
     list_select_related = ["request", "recipient"]
     search_fields = ["request__id", "recipient__username"]
     ordering = ["-not_before"]

@@ -40,6 +40,13 @@ class RuleForm(forms.ModelForm):
         model = PolicyRule
         fields = ["name", "effect", "reason", "condition", *ASKED]
         help_texts = {"condition": "CEL that gives true or false, over call, job and now. Empty: always."}
+        labels = {
+            "expires_s": "Request expires after",
+            "execution_expires_s": "Approval expires after",
+            "grant_max_s": "Longest grant",
+            "condition": "Condition",
+        }
+        widgets = {"condition": UnfoldAdminTextareaWidget(attrs={"rows": 3, "spellcheck": "false"})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         rule = kwargs.get("instance") or PolicyRule()
@@ -136,16 +143,23 @@ class PolicyRuleAdmin(OneByOne):
     form = RuleForm
     inlines = [RoleInline]
     fieldsets = [
-        (None, {"fields": ["name", "tools", ("effect", "reason")]}),
-        ("Who is asked", {"fields": [("approvers", "quorum"), ("expires_s", "execution_expires_s")]}),
+        (None, {"fields": [("name", "effect"), "tools", "reason"]}),
+        (
+            "Who is asked",
+            {
+                "fields": [("approvers", "quorum"), ("expires_s", "execution_expires_s")],
+                "description": "Of rules that ask. Further groups that must agree stand below.",
+            },
+        ),
         (
             "About which calls",
             {
                 "fields": [
                     ("match_branches", "match_environments"),
                     ("match_repositories", "match_programs"),
-                    ("match_agents", "match_owners", "match_groups"),
-                    ("match_risks", "match_effects", "match_risk_at_least"),
+                    ("match_agents", "match_risk_at_least"),
+                    ("match_owners", "match_groups"),
+                    ("match_risks", "match_effects"),
                     "condition",
                 ],
                 "description": "Everything that is filled in must fit. What is left empty does not matter.",
@@ -156,10 +170,12 @@ class PolicyRuleAdmin(OneByOne):
             {
                 "classes": ["collapse"],
                 "fields": [
-                    ("match_from", "match_to", "match_zone"),
-                    ("match_days", "match_outside"),
-                    ("match_spent_per", "match_spent_hours", "match_spent_tools"),
-                    ("match_spent_calls", "match_spent_tokens", "match_spent_minutes"),
+                    ("match_from", "match_to"),
+                    ("match_zone", "match_outside"),
+                    "match_days",
+                    ("match_spent_per", "match_spent_hours"),
+                    ("match_spent_tools", "match_spent_calls"),
+                    ("match_spent_tokens", "match_spent_minutes"),
                     ("match_after", "match_first_use"),
                     ("match_tenants", "match_labels"),
                 ],
@@ -172,8 +188,9 @@ class PolicyRuleAdmin(OneByOne):
                 "fields": [
                     ("how_profile", "how_network"),
                     ("how_dry_run", "how_gives"),
-                    ("how_timeout_s", "how_memory_mb", "how_processes"),
-                    ("how_file_size_mb", "how_output_kb"),
+                    ("how_timeout_s", "how_memory_mb"),
+                    ("how_processes", "how_file_size_mb"),
+                    "how_output_kb",
                 ],
             },
         ),
@@ -207,6 +224,13 @@ class PolicyRuleAdmin(OneByOne):
         if self._draft(request) is None:
             return HttpResponseRedirect(reverse("admin:approvals_policyversion_changelist"))
         return super().add_view(request, form_url, extra_context)
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        """A rule is added from its version's page, which knows whose it is."""
+        context["show_save_and_add_another"] = False
+        if kwargs.get("change"):
+            context["has_add_permission"] = False
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)

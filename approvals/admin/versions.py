@@ -46,7 +46,6 @@ class PolicyVersionAdmin(OneByOne):
     ordering = ["policy__name", "-number"]
     fields = ["notes", ("created_by", "created_at"), ("published_by", "published_at")]
     change_form_outer_before_template = "admin/approvals/policyversion/overview.html"
-    compressed_fields = True
     actions_detail = ["publish", "propose", "withdraw", "new_draft", "roll_back", "retire"]
 
     class Media:
@@ -275,11 +274,20 @@ def _row(version: PolicyVersion, rule: PolicyRule) -> dict[str, Any]:
         "href": reverse("admin:approvals_policyrule_change", args=[rule.pk]),
         "move_href": reverse("admin:approvals_policyversion_move", args=[version.pk, rule.pk]),
         "tools": ", ".join(rule.tools),
-        "about": [(name.replace("_", " "), _words(value)) for name, value in sorted(rule.match.items())],
+        "about": [
+            (name.replace("_", " "), _hours(value) if name == "time" else _words(value))
+            for name, value in sorted(rule.match.items())
+        ],
         "how": [(name.replace("_", " "), _words(value)) for name, value in sorted(rule.constraints.items())],
         "asked": " and ".join(roles),
         "problems": rules.rule_problems(rule),
     }
+
+
+def _hours(time: dict[str, Any]) -> str:
+    days = ", ".join(time.get("days", ["every day"]))
+    hours = f" {time['from']} to {time['to']}" if "from" in time else ""
+    return f"{'not ' if time.get('outside') else ''}{days}{hours} ({time.get('zone', '')})"
 
 
 def _words(value: Any) -> str:

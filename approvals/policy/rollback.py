@@ -1,7 +1,7 @@
 """Back to an earlier version in one step: a new version with the same rules.
 
 It takes what every publication takes, a second person and a backtest, but where the earlier rules plainly give no more
-leave than those in force (`strictness`): then one person does it at once (docs/decisions/0005).
+leave than those in force (`strictness`): then one person does it at once (docs/decisions/0007).
 """
 
 from dataclasses import dataclass

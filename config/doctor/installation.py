@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from agents.engine import duty
 from agents.models import Agent, WorkerProcess
+from approvals.defaults import uncovered
 from approvals.models import PolicyVersion
 from audit.status import status
 from config.doctor.finding import Finding, fail, ok, warn
@@ -32,6 +33,13 @@ def policies() -> Iterator[Finding]:
     names = [str(version) for version in published]
     if names:
         yield ok("policies", f"published: {', '.join(names)}")
+        denied = uncovered()
+        if denied:
+            yield warn(
+                "policies",
+                f"no published rule names {', '.join(denied)}: every call of {'it' if len(denied) == 1 else 'them'} is denied",
+                "manage.py policy cover makes a draft with rules for them.",
+            )
     else:
         yield fail(
             "policies", "none is published, so every call is denied", "manage.py seed, or publish one in the admin."

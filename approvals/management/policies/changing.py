@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from approvals import defaults
 from approvals.errors import NotEligible
 from approvals.management.policies.base import Action, Out, read, tell, version_of
 from approvals.models import PolicyVersion
@@ -41,6 +42,19 @@ class Import(Action):
             f"  before it can be published: {f'rule {name}: ' if name else ''}{message}" for name, message in found
         ]
         tell(out, options, {"version": str(draft), "problems": found}, "\n".join(lines))
+        return True
+
+
+class Cover(Action):
+    name = "cover"
+    help = "a draft with rules for tools that no published rule names"
+    by_person = True
+
+    def run(self, out: Out, options: dict[str, Any]) -> bool:
+        names = defaults.uncovered()
+        draft = defaults.draft_for_uncovered(_person(options, DRAFTS))
+        told = f"{draft} is a draft with rules for {', '.join(names)}." if draft else "Every tool is named by a rule."
+        tell(out, options, {"tools": names, "version": str(draft) if draft else None}, told)
         return True
 
 
