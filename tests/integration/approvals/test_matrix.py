@@ -16,7 +16,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from agents.tokens import create_token
-from approvals import batch, deputies, expiry, glass, granting, requests
+from approvals import batch, deputies, expiry, glass, granting
 from approvals.decisions import decide
 from approvals.errors import DecisionError
 from approvals.models import ApprovalRequest, Policy, PolicyRule, PolicyVersion, Vote
@@ -128,7 +128,6 @@ CHANNELS: dict[str, Channel] = {
     "api token": _token,
     "command line": _command,
     "slack": _function("slack"),
-    "webhook": _function("webhook"),
     "batch": _batch,
     "grant": _grant,
 }
@@ -218,8 +217,6 @@ def _closed(how: str) -> Callable[[Any], Try]:
         if how == "expired":
             ApprovalRequest.objects.filter(pk=request.pk).update(expires_at=now - timedelta(seconds=1))
             expiry.expire_due(now)
-        elif how == "cancelled":
-            requests.cancel(subject_id=request.subject_id, now=now, actor=Actor.system("test"))
         else:
             decide(request_id=request.pk, by=other, verdict=how, reason="so", channel="page", now=now)
         return Try(request, grace)
@@ -304,8 +301,6 @@ RULES: dict[str, tuple[Callable[[Any], Try], str]] = {
     "requester": (_requester, "not_eligible"),
     "requester, superuser": (_requester_superuser, "not_eligible"),
     "editor": (_excluded("editor"), "not_eligible"),
-    "delegator": (_excluded("delegator"), "not_eligible"),
-    "agent owner": (_excluded("agent owner"), "not_eligible"),
     "token owner": (_excluded("token owner"), "not_eligible"),
     "not a member": (_outsider, "not_eligible"),
     "superuser, not a member": (_superuser, "not_eligible"),
@@ -315,7 +310,6 @@ RULES: dict[str, tuple[Callable[[Any], Try], str]] = {
     "approved": (_closed("approve"), "already_decided"),
     "denied": (_closed("deny"), "already_decided"),
     "expired": (_closed("expired"), "already_decided"),
-    "cancelled": (_closed("cancelled"), "already_decided"),
     "emergency": (_glass_broken, "already_decided"),
     "voted": (_voted, "already_voted"),
     "deputy voted": (_deputy_voted, "already_voted"),
@@ -357,7 +351,7 @@ def test_no_channel_lets_through_what_a_rule_refuses(rule, channel, settings):
     assert snapshot(this.request) == before
     alone = channel == "grant" and said == "invalid_grant"  # a quorum of two lets nobody give one
     assert said in {code, "?"} or (channel in HIDES and said in BEFORE) or alone, said
-    if channel in {"slack", "webhook", "batch"} and rule != "no reason":
+    if channel in {"slack", "batch"} and rule != "no reason":
         assert (events(this.request.pk, prefix="approval.refused") or [("", "")])[-1] == ("approval.refused", code)
 
 
