@@ -182,7 +182,7 @@ def test_the_openapi_document_declares_every_operation():
         if "/approvals" in path
         for operation in methods.values()
     }
-    assert operations == {
+    assert operations >= {
         "list_approvals",
         "get_approval",
         "approve_approval",
