@@ -228,7 +228,8 @@ def _call_json(call: Call) -> dict[str, Any]:
         "workspace_id": call.workspace_id,
         "target_state": dict(call.target_state),
         "preview_digest": call.preview_digest,
-        **({"constraints": dict(constraints)} if (constraints := getattr(call, "constraints", None)) else {}),
+        **({"many": True} if call.many else {}),
+        **({"constraints": dict(call.constraints)} if call.constraints else {}),
     }
 
 
