@@ -100,6 +100,8 @@ def _put(
             Notification(request=request, recipient=user, channel=channel.name, kind=kind, not_before=now)
             for user in whom
         ]
+    if not rows:
+        return []
     of_job, of_all = _lately(request, rows, now)
     for row in rows:
         whose = (row.channel, row.recipient_id)
@@ -131,12 +133,14 @@ def _lately(request: ApprovalRequest, rows: Iterable[Notification], now: datetim
     all (people only)."""
     since = now - timedelta(seconds=MESSAGES_WINDOW_S)
     told = Notification.objects.filter(part_of=None).exclude(state=State.DROPPED).exclude(kind=Kind.UPDATE)
+    asks = any(row.kind == Kind.REQUEST for row in rows)
     of_job = told.filter(request__parent_id=request.parent_id, request__created_at__gt=since, kind=Kind.REQUEST)
     people = {row.recipient_id for row in rows if row.recipient_id is not None}
     recent = Q(sent_at__gt=since) | Q(sent_at=None, state=State.QUEUED)
     of_all = told.filter(recent, recipient__in=people)
     whose = ("channel", "recipient_id")
-    return Counter(of_job.values_list(*whose)), Counter(of_all.values_list(*whose))
+    in_job: Told = Counter(of_job.values_list(*whose)) if asks else Counter()
+    return in_job, Counter(of_all.values_list(*whose)) if people else Counter()
 
 
 def _when(row: Notification, now: datetime) -> datetime:
