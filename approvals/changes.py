@@ -21,7 +21,7 @@ def words(old: ApprovalRequest, new: ApprovalRequest) -> list[str]:
     found += _fields("Argument", before.get("arguments") or {}, after.get("arguments") or {})
     found += _fields("Target", before.get("target_state") or {}, after.get("target_state") or {})
     found += _fields("Constraint", before.get("constraints") or {}, after.get("constraints") or {})
-    if (old.policy_version_id, old.rule) != (new.policy_version_id, new.rule):
+    if (str(old.policy_version_id), old.rule) != (str(new.policy_version_id), new.rule):
         found.append(f"Policy: was {_rule(old)}, is {_rule(new)}.")
     if old.approvers_id != new.approvers_id or old.quorum != new.quorum or old.roles != new.roles:
         found.append("Who must agree is not the same.")

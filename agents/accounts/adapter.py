@@ -18,7 +18,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 SAID = {
     "mfa/messages/totp_activated.txt": "Your second factor is set up. Keep the recovery codes somewhere safe.",
     "mfa/messages/totp_deactivated.txt": "Your second factor is removed.",
-    "mfa/messages/recovery_codes_generated.txt": "There are new recovery codes; the old ones count no more.",
+    "mfa/messages/recovery_codes_generated.txt": "Recovery codes were made; any older ones count no more.",
     "socialaccount/messages/account_connected.txt": "Your company account is linked.",
     "socialaccount/messages/account_connected_other.txt": "That company account is linked to somebody else here.",
     "socialaccount/messages/account_disconnected.txt": "Your company account is not linked any more.",

@@ -1,7 +1,7 @@
 """When the signed-in user last gave a second factor in this session."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from allauth.account.internal.flows.login import get_authentication_records
@@ -11,6 +11,8 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+
+from approvals.decisions import fresh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +39,7 @@ def needed(request: HttpRequest, asked: bool, back_to: str) -> Factor | None:
     """
     if not asked or not settings.STEP_UP:
         return None
-    given = at(request)
-    if given is not None and timezone.now() - given < timedelta(seconds=settings.STEP_UP_FRESH_S):
+    if fresh(at(request), timezone.now()):
         return None
     if not has_one(request.user):  # type: ignore[arg-type]
         return Factor(set_up=False, address=reverse("mfa_activate_totp"))
