@@ -94,6 +94,8 @@ def check(tool: Tool, given: Mapping[str, Any]) -> None:
     wrong = problems(given)
     if wrong:
         raise ToolRefused(f"The call's constraints cannot be held: {wrong[0]}")
+    if PROFILES.index(tool.needs_profile) > PROFILES.index(given.get("profile", "git")):
+        raise ToolRefused(f"{tool.name} writes more than the profile {given['profile']} of its rule lets it.")
     if "network" in given and tool.queue == "llm":
         raise ToolRefused(f"{tool.name} asks a model over the network, which the rule that lets it run forbids.")
 

@@ -232,6 +232,8 @@ class Tool(ABC):
     asks_person: ClassVar[bool] = False
     # True: the call is a job of its own, which the engine starts and waits for; no worker runs it.
     starts_job: ClassVar[bool] = False
+    # What it writes by itself, where no command's sandbox could hold it back: "build" (the work tree), "git" (all of it).
+    needs_profile: ClassVar[str] = "read"
     # False: the tool is the engine's own (a model call); it is governed and audited but not offered to models.
     offered: ClassVar[bool] = True
 

@@ -87,6 +87,7 @@ class Read(_FileTool):
 
 class Write(_FileTool):
     name: ClassVar[str] = "files.write"
+    needs_profile: ClassVar[str] = "build"
     summary: ClassVar[str] = "Writes a text file of the workspace, whole; makes folders on the way."
     effect: ClassVar[Effect] = Effect.REPEATABLE
     schema: ClassVar[dict[str, Any]] = {

@@ -24,6 +24,7 @@ class Prepare(GitTool):
     name = "workspace.prepare"
     summary = "Clone the job's repository into its workspace."
     effect = Effect.REPEATABLE
+    needs_profile = "git"
     offered = False
     writes = True
     schema = {

@@ -54,6 +54,10 @@ def test_what_cannot_be_held_is_refused():
     constraints.check(registry.get("files.read"), {"network": "none"})
     with pytest.raises(ToolRefused, match="network"):
         constraints.check(registry.get("llm.think"), {"network": "none"})
+    constraints.check(registry.get("files.write"), {"profile": "build"})
+    for tool, profile in (("files.write", "read"), ("workspace.prepare", "build"), ("git.fetch", "build")):
+        with pytest.raises(ToolRefused, match="writes more"):
+            constraints.check(registry.get(tool), {"profile": profile})
     with pytest.raises(ToolRefused, match="cannot be held"):
         constraints.check(registry.get("files.read"), {"from a newer server": True})
 
