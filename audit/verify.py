@@ -16,6 +16,7 @@ from audit.attestation import guards_digest
 from audit.checking.archives import check_holds, load_archived
 from audit.checking.checkpoints import Claims, load_claims
 from audit.checking.database import check_guards, check_rows
+from audit.checking.files import check_files
 from audit.checking.findings import Report, Verdict
 from audit.checking.keys import load_keys
 from audit.checking.records import Known
@@ -108,6 +109,7 @@ def _verify(
     _check_attested(report, walk)
     _check_freshness(report, walk, now, waiting_since)
     check_quorum(report, trust, claims, now)
+    check_files(report, trust.folder)
 
 
 def _edge_at(since: int, claims: Claims) -> Edge:

@@ -401,6 +401,7 @@ class Records:
         self.commits: dict[str, dict] = {}
         self.erased: set[tuple[str, str]] = set()
         self.statements: list[tuple[int, str]] = []
+        self.opened: list[tuple[int, str]] = []
         self.beat: datetime | None = None
         self.latest: tuple[datetime, dict] | None = None
 
@@ -417,6 +418,8 @@ class Records:
                     self.statements.append((index, context["statement"]))
                 else:
                     self.ends[context["kid"]] = min(int(context["from_index"]), self.ends.get(context["kid"], 1 << 62))
+            elif event == "log.opened":
+                self.opened.append((index, context["vkey"]))
             elif event == "payload.erased":
                 self.erased.update((facts["target"]["id"], slot) for slot in context["slots"])
         except UNFIT:
@@ -564,6 +567,9 @@ def do_export(report: Report, arguments: argparse.Namespace) -> None:
         for index, (entry, _) in enumerate(entries(folder, size)):
             records.first(index, entry)
         ring = Ring(pinned, records.statements, report, arguments.accept_restart)
+        for index, vkey in records.opened:
+            if vkey not in ring.keys:
+                report.bad("log_foreign", "The log was opened with another checkpoint key, %s." % vkey, index=index)
         claims = read_claims(report, folder, ring, note, root)
         walk(report, folder, size, records, claims)
         check_upper_tiles(report, folder, size)

@@ -17,7 +17,8 @@ class Trust:
     """verifier: the checkpoint key, None where no log was signed here; enrolment_keys: raw public keys that may endorse
     process keys; published: lines of the checkpoint file; memory: what the signer remembers, None where it cannot be
     read here; policy: the witnesses, None where none are asked; cosigned: lines of the file of cosigned checkpoints;
-    accepted_restarts: sizes from which on a declared loss is known to whoever asks, and no finding any more.
+    accepted_restarts: sizes from which on a declared loss is known to whoever asks, and no finding any more; folder: of the
+    published files, None where they are not here.
 
     Read it before the database: the log is never behind what was published of it.
     """
@@ -29,6 +30,7 @@ class Trust:
     policy: Policy | None = None
     cosigned: tuple[Published, ...] = ()
     accepted_restarts: frozenset[int] = frozenset()
+    folder: Path | None = None
 
     @classmethod
     def from_settings(cls) -> "Trust":
@@ -43,6 +45,7 @@ class Trust:
             memory=memory,
             policy=configured_policy(),
             cosigned=tuple(read_published(folder, COSIGNED_LOG_FILE)),
+            folder=folder,
         )
 
 

@@ -282,6 +282,8 @@ def test_published_files_that_were_changed_are_not_signed_and_are_made_anew(log:
     bundle, tile = (settings.AUDIT_PUBLISH_DIR / tile_path(kind, 0, size) for kind in ("entries", 0))
     tile.write_bytes(bytes(32) + tile.read_bytes()[32:])
     log.write()
+    report = log.report()
+    assert (report.exit_code, _codes(report)) == (2, {"files_differ"})
     with pytest.raises(SignerRefused, match="not the log that was signed"):
         log.settle()
     assert bundle.exists()

@@ -360,7 +360,7 @@ def test_what_a_lost_log_said_does_not_hold_up_the_one_that_goes_on(log: Log, ho
     "address",
     [
         "",
-        "https://h:99999/",
+        "https://h:port/",
         "https://[x/",
         "ftp://x/y",
         "git:relative",
