@@ -98,10 +98,12 @@ class PolicyList(View):
 
 
 class VersionList(View):
-    serializer_class = forms.VersionSerializer
+    serializer_class = forms.PolicyVersionSerializer
     permission: ClassVar = {"POST": DRAFT}
 
-    @extend_schema(operation_id="list_policy_versions", tags=TAGS, responses={200: forms.VersionSerializer(many=True)})
+    @extend_schema(
+        operation_id="list_policy_versions", tags=TAGS, responses={200: forms.PolicyVersionSerializer(many=True)}
+    )
     def get(self, request: Request, name: str) -> Response:
         """The policy's newest versions, at most a hundred."""
         check_query(request, set())
@@ -111,12 +113,12 @@ class VersionList(View):
     @extend_schema(
         operation_id="draft_policy",
         tags=TAGS,
-        request=forms.DraftSerializer,
-        responses={201: forms.VersionDetailSerializer},
+        request=forms.PolicyDraftSerializer,
+        responses={201: forms.PolicyVersionDetailSerializer},
     )
     def post(self, request: Request, name: str) -> Response:
         """A new draft: a copy of `source`, else of what is in force."""
-        given = self.given(request, forms.DraftSerializer)
+        given = self.given(request, forms.PolicyDraftSerializer)
         policy = policy_of(name)
         if given["source"] is not None:
             source: PolicyVersion | None = version_of(name, given["source"])
@@ -127,7 +129,7 @@ class VersionList(View):
 
 
 class VersionDetail(View):
-    serializer_class = forms.VersionDetailSerializer
+    serializer_class = forms.PolicyVersionDetailSerializer
     permission: ClassVar = {"PUT": EDIT}
 
     @extend_schema(operation_id="get_policy_version", tags=TAGS)
@@ -139,37 +141,37 @@ class VersionDetail(View):
     @extend_schema(
         operation_id="replace_policy_rules",
         tags=TAGS,
-        request=forms.YamlSerializer,
-        responses={200: forms.VersionDetailSerializer, **_CONFLICT},
+        request=forms.PolicyYamlSerializer,
+        responses={200: forms.PolicyVersionDetailSerializer, **_CONFLICT},
     )
     def put(self, request: Request, name: str, number: int) -> Response:
         """Gives a draft other rules. A proposal is taken back, a backtest counts no more."""
-        given = self.given(request, forms.YamlSerializer)
+        given = self.given(request, forms.PolicyYamlSerializer)
         importing.replace_by_yaml(version_of(name, number).pk, given["yaml"], by=cast(User, request.user))
         return _detail(self, version_of(name, number))
 
 
 class Import(View):
     permission: ClassVar = {"POST": DRAFT}
-    serializer_class = forms.VersionDetailSerializer
+    serializer_class = forms.PolicyVersionDetailSerializer
 
     @extend_schema(
         operation_id="import_policy",
         tags=TAGS,
-        request=forms.ImportSerializer,
-        responses={201: forms.VersionDetailSerializer},
+        request=forms.PolicyImportSerializer,
+        responses={201: forms.PolicyVersionDetailSerializer},
     )
     def post(self, request: Request) -> Response:
         """A draft from YAML; `errors` of a refusal name each problem with its line."""
-        given = self.given(request, forms.ImportSerializer)
+        given = self.given(request, forms.PolicyImportSerializer)
         draft = importing.import_yaml(given["yaml"], by=cast(User, request.user))
         return _detail(self, draft, status=201)
 
 
 class PackList(View):
-    serializer_class = forms.PackSerializer
+    serializer_class = forms.PolicyPackSerializer
 
-    @extend_schema(operation_id="list_policy_packs", tags=TAGS, responses={200: forms.PackSerializer(many=True)})
+    @extend_schema(operation_id="list_policy_packs", tags=TAGS, responses={200: forms.PolicyPackSerializer(many=True)})
     def get(self, request: Request) -> Response:
         """The policies that come with the server."""
         check_query(request, set())
@@ -178,10 +180,10 @@ class PackList(View):
 
 class PackDraft(View):
     permission: ClassVar = {"POST": DRAFT}
-    serializer_class = forms.VersionDetailSerializer
+    serializer_class = forms.PolicyVersionDetailSerializer
 
     @extend_schema(
-        operation_id="draft_policy_pack", tags=TAGS, request=None, responses={201: forms.VersionDetailSerializer}
+        operation_id="draft_policy_pack", tags=TAGS, request=None, responses={201: forms.PolicyVersionDetailSerializer}
     )
     def post(self, request: Request, name: str) -> Response:
         """A draft from a pack. Its groups must exist."""
@@ -191,17 +193,17 @@ class PackDraft(View):
 
 class Simulate(View):
     permission: ClassVar = {"POST": VIEW}
-    serializer_class = forms.SimulatedSerializer
+    serializer_class = forms.PolicySimulatedSerializer
 
     @extend_schema(
         operation_id="simulate_policy",
         tags=TAGS,
-        request=forms.CallSerializer,
-        responses={200: forms.SimulatedSerializer},
+        request=forms.PolicyCallSerializer,
+        responses={200: forms.PolicySimulatedSerializer},
     )
     def post(self, request: Request, name: str, number: int) -> Response:
         """What this version would say of one call, and of each rule why. Nothing is changed."""
-        given = self.given(request, forms.CallSerializer)
+        given = self.given(request, forms.PolicyCallSerializer)
         version = version_of(name, number)
         if given["step"]:
             found = recorded.source().of([given["step"]])
@@ -213,7 +215,7 @@ class Simulate(View):
 
 class Backtest(View):
     permission: ClassVar = {"POST": DRAFT}
-    serializer_class = forms.BacktestSerializer
+    serializer_class = forms.PolicyBacktestSerializer
 
     @extend_schema(operation_id="get_policy_backtest", tags=TAGS)
     def get(self, request: Request, name: str, number: int) -> Response:
@@ -224,12 +226,12 @@ class Backtest(View):
     @extend_schema(
         operation_id="run_policy_backtest",
         tags=TAGS,
-        request=forms.DaysSerializer,
-        responses={202: forms.BacktestSerializer, **_CONFLICT},
+        request=forms.PolicyDaysSerializer,
+        responses={202: forms.PolicyBacktestSerializer, **_CONFLICT},
     )
     def post(self, request: Request, name: str, number: int) -> Response:
         """Tries a draft on past decisions. Where there are many it goes on by itself: read how it stands."""
-        given = self.given(request, forms.DaysSerializer)
+        given = self.given(request, forms.PolicyDaysSerializer)
         version = version_of(name, number)
         backtest.start(version.pk, days=given["days"], by=cast(User, request.user), now=timezone.now())
         backtest.run(version.pk, seconds=FIRST_SLICE_S)
@@ -244,7 +246,7 @@ class Backtest(View):
 
 class Shadow(View):
     permission: ClassVar = {"POST": DRAFT, "DELETE": DRAFT}
-    serializer_class = forms.ShadowSerializer
+    serializer_class = forms.PolicyShadowSerializer
 
     @extend_schema(operation_id="get_policy_shadow", tags=TAGS)
     def get(self, request: Request, name: str, number: int) -> Response:
@@ -259,7 +261,7 @@ class Shadow(View):
         shadow.start(version_of(name, number).pk, by=cast(User, request.user), now=timezone.now())
         return Response(self._state(version_of(name, number)))
 
-    @extend_schema(operation_id="stop_policy_shadow", tags=TAGS, responses={200: forms.ShadowSerializer})
+    @extend_schema(operation_id="stop_policy_shadow", tags=TAGS, responses={200: forms.PolicyShadowSerializer})
     def delete(self, request: Request, name: str, number: int) -> Response:
         """Ends it; its differences stay."""
         check_query(request, set())
@@ -274,12 +276,12 @@ class Shadow(View):
             "ends_at": shadow.ends_at(version),
             "compared": state.get("compared", 0),
             "differ": state.get("differ", 0),
-            "differences": forms.DifferenceSerializer(rows, many=True).data,
+            "differences": forms.PolicyDifferenceSerializer(rows, many=True).data,
         }
 
 
 class Diff(View):
-    serializer_class = forms.DiffSerializer
+    serializer_class = forms.PolicyDiffSerializer
 
     @extend_schema(
         operation_id="diff_policy",
@@ -303,7 +305,7 @@ class Diff(View):
 
 
 class _Act(View):
-    serializer_class = forms.VersionDetailSerializer
+    serializer_class = forms.PolicyVersionDetailSerializer
     takes: ClassVar[type[serializers.Serializer[Any]]] = forms.Nothing
 
     def _post(self, request: Request, name: str, number: int) -> Response:
@@ -320,15 +322,15 @@ def _operation(operation_id: str, takes: type[serializers.Serializer[Any]] | Non
         operation_id=operation_id,
         tags=TAGS,
         request=takes,
-        responses={200: forms.VersionDetailSerializer, **_CONFLICT},
+        responses={200: forms.PolicyVersionDetailSerializer, **_CONFLICT},
     )
 
 
 class Acknowledge(_Act):
     permission: ClassVar = {"POST": PUBLISH}
-    takes = forms.NoteSerializer
+    takes = forms.PolicyNoteSerializer
 
-    @_operation("acknowledge_policy_backtest", forms.NoteSerializer)
+    @_operation("acknowledge_policy_backtest", forms.PolicyNoteSerializer)
     def post(self, request: Request, name: str, number: int) -> Response:
         """You answer for the calls that were denied and would be allowed."""
         return self._post(request, name, number)
@@ -363,9 +365,9 @@ class Withdraw(_Act):
 
 class Publish(_Act):
     permission: ClassVar = {"POST": PUBLISH}
-    takes = forms.PublishSerializer
+    takes = forms.PolicyPublishSerializer
 
-    @_operation("publish_policy", forms.PublishSerializer)
+    @_operation("publish_policy", forms.PolicyPublishSerializer)
     def post(self, request: Request, name: str, number: int) -> Response:
         """Puts a draft in force that somebody else proposed."""
         return self._post(request, name, number)
@@ -393,12 +395,12 @@ class Rollback(View):
     @extend_schema(
         operation_id="roll_back_policy",
         tags=TAGS,
-        request=forms.ReasonSerializer,
+        request=forms.PolicyReasonSerializer,
         responses={200: forms.RolledBackSerializer, **_CONFLICT},
     )
     def post(self, request: Request, name: str, number: int) -> Response:
         """A new version with the rules of an earlier one; at once in force where it plainly gives no more leave."""
-        given = self.given(request, forms.ReasonSerializer)
+        given = self.given(request, forms.PolicyReasonSerializer)
         found = rollback.roll_back(
             version_of(name, number).pk, by=cast(User, request.user), reason=given["reason"], now=timezone.now()
         )
@@ -412,4 +414,4 @@ def _detail(view: View, version: PolicyVersion, *, status: int = 200) -> Respons
 
 def _shown(view: View, version: PolicyVersion) -> Any:
     row = version_of(version.policy.name, version.number)
-    return forms.VersionDetailSerializer(row, context=view.get_serializer_context()).data
+    return forms.PolicyVersionDetailSerializer(row, context=view.get_serializer_context()).data

@@ -25,7 +25,7 @@ class PolicySerializer(serializers.ModelSerializer[Policy]):
         read_only_fields = fields
 
 
-class VersionSerializer(serializers.ModelSerializer[PolicyVersion]):
+class PolicyVersionSerializer(serializers.ModelSerializer[PolicyVersion]):
     """A version as lists show it."""
 
     policy = serializers.CharField(source="policy.name", read_only=True)
@@ -42,15 +42,15 @@ class VersionSerializer(serializers.ModelSerializer[PolicyVersion]):
         read_only_fields = fields
 
 
-class VersionDetailSerializer(VersionSerializer):
+class PolicyVersionDetailSerializer(PolicyVersionSerializer):
     """With its rules as YAML. `missing`: why you cannot publish this draft now; empty where you can."""
 
     rules_sha256 = serializers.SerializerMethodField()
     yaml = serializers.SerializerMethodField()
     missing = serializers.SerializerMethodField()
 
-    class Meta(VersionSerializer.Meta):
-        fields = [*VersionSerializer.Meta.fields, "rules_sha256", "yaml", "missing"]
+    class Meta(PolicyVersionSerializer.Meta):
+        fields = [*PolicyVersionSerializer.Meta.fields, "rules_sha256", "yaml", "missing"]
         read_only_fields = fields
 
     def get_rules_sha256(self, version: PolicyVersion) -> str:
@@ -66,7 +66,7 @@ class VersionDetailSerializer(VersionSerializer):
         return versions.hindrances(version, by=self.context["request"].user, now=timezone.now())
 
 
-class PackSerializer(serializers.Serializer[Any]):
+class PolicyPackSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     description = serializers.CharField()
     rules = serializers.IntegerField()
@@ -74,7 +74,7 @@ class PackSerializer(serializers.Serializer[Any]):
     yaml = serializers.CharField(source="source")
 
 
-class OutcomeSerializer(serializers.Serializer[Any]):
+class PolicyOutcomeSerializer(serializers.Serializer[Any]):
     """`state`: decides, matches (but another rule decides), or no; `fails`: what does not fit."""
 
     policy = serializers.CharField()
@@ -86,14 +86,14 @@ class OutcomeSerializer(serializers.Serializer[Any]):
     fails = serializers.ListField(child=serializers.CharField())
 
 
-class SimulatedSerializer(serializers.Serializer[Any]):
+class PolicySimulatedSerializer(serializers.Serializer[Any]):
     decision = serializers.DictField()
     risk = serializers.CharField()
     risk_score = serializers.IntegerField()
-    rules = OutcomeSerializer(many=True)
+    rules = PolicyOutcomeSerializer(many=True)
 
 
-class BacktestSerializer(serializers.Serializer[Any]):
+class PolicyBacktestSerializer(serializers.Serializer[Any]):
     """`counts`: of each flip, such as `deny->allow`; `groups`: flips by tool and rules, with examples."""
 
     state = serializers.CharField()
@@ -108,19 +108,19 @@ class BacktestSerializer(serializers.Serializer[Any]):
     must_acknowledge = serializers.BooleanField()
 
 
-class DifferenceSerializer(serializers.ModelSerializer[ShadowDecision]):
+class PolicyDifferenceSerializer(serializers.ModelSerializer[ShadowDecision]):
     class Meta:
         model = ShadowDecision
         fields = ["subject_id", "parent_id", "tool", "command", "live", "draft", "at"]
         read_only_fields = fields
 
 
-class ShadowSerializer(serializers.Serializer[Any]):
+class PolicyShadowSerializer(serializers.Serializer[Any]):
     since = serializers.DateTimeField(allow_null=True)
     ends_at = serializers.DateTimeField(allow_null=True)
     compared = serializers.IntegerField()
     differ = serializers.IntegerField()
-    differences = DifferenceSerializer(many=True)
+    differences = PolicyDifferenceSerializer(many=True)
 
 
 class PolicyChangeSerializer(serializers.Serializer[Any]):
@@ -131,19 +131,16 @@ class PolicyChangeSerializer(serializers.Serializer[Any]):
     now = serializers.CharField(allow_blank=True)
 
 
-class DiffSerializer(serializers.Serializer[Any]):
+class PolicyDiffSerializer(serializers.Serializer[Any]):
     against = serializers.IntegerField()
     changes = PolicyChangeSerializer(many=True)
     text = serializers.CharField(allow_blank=True)
-
-    class Meta:
-        ref_name = "PolicyDiff"
 
 
 class RolledBackSerializer(serializers.Serializer[Any]):
     """`missing`: what must still happen before it is in force; empty where it is."""
 
-    version = VersionDetailSerializer()
+    version = PolicyVersionDetailSerializer()
     missing = serializers.CharField(allow_blank=True)
 
 
@@ -151,19 +148,19 @@ class Nothing(Strict):
     """An operation without input."""
 
 
-class DraftSerializer(Strict):
+class PolicyDraftSerializer(Strict):
     source = serializers.IntegerField(required=False, default=None, allow_null=True, min_value=1)  # type: ignore[assignment]
 
 
-class YamlSerializer(Strict):
+class PolicyYamlSerializer(Strict):
     yaml = Text(max_length=YAML_MAX, trim_whitespace=False)
 
 
-class ImportSerializer(YamlSerializer):
+class PolicyImportSerializer(PolicyYamlSerializer):
     pass
 
 
-class CallSerializer(Strict):
+class PolicyCallSerializer(Strict):
     """Either `call` ({tool, arguments, agent, owner, repository, …}) or `step`, the id of one that was decided on."""
 
     call = serializers.DictField(required=False, default=None, allow_null=True)
@@ -175,19 +172,19 @@ class CallSerializer(Strict):
         return given
 
 
-class DaysSerializer(Strict):
+class PolicyDaysSerializer(Strict):
     days = serializers.IntegerField(required=False, default=30, min_value=1, max_value=backtest.DAYS_MAX)
 
 
-class NoteSerializer(Strict):
+class PolicyNoteSerializer(Strict):
     note = Text(max_length=backtest.NOTE_MAX_CHARS, help_text="Why these calls may run.")
 
 
-class PublishSerializer(Strict):
+class PolicyPublishSerializer(Strict):
     rules_sha256 = Text(
         required=False, default="", allow_blank=True, max_length=64, help_text="Refused where the rules are others."
     )
 
 
-class ReasonSerializer(Strict):
+class PolicyReasonSerializer(Strict):
     reason = Text(required=False, default="", allow_blank=True, max_length=300)
