@@ -17,7 +17,8 @@ from audit.actor import Actor, Target
 from audit.append import record
 from audit.kinds import Event
 
-admin.site.login = secure_admin_login(admin.site.login)  # one door for all, with its second factor
+# one door for all, with its second factor
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
