@@ -16,7 +16,8 @@ NEVER_ARRIVED = 3  # failures, where nothing arrived yet
 _STATUS = """
 SELECT h.size, (SELECT count(*) FROM audit_pending),
        (SELECT min(e.created_at) FROM audit_pending p JOIN audit_event e ON e.id = p.event_id),
-       c.size, c.created_at, c.root
+       c.size, c.created_at, c.root,
+       (SELECT count(*) = 2 FROM pg_event_trigger WHERE evtname IN ('audit_no_drop', 'audit_no_detach') AND evtenabled = 'A')
   FROM audit_head h
   LEFT JOIN (SELECT size, created_at, root FROM audit_checkpoint ORDER BY id DESC LIMIT 1) c ON true
 """
@@ -24,7 +25,8 @@ SELECT h.size, (SELECT count(*) FROM audit_pending),
 
 def status(now: datetime | None = None) -> dict[str, Any]:
     """size: records in the log; pending: committed records that wait for their place; checkpoint_size, checkpoint_at,
-    root (base64): the latest signed checkpoint, None before the first; healthy; message: one line for people.
+    root (base64): the latest signed checkpoint, None before the first; drops_refused: does the database itself refuse to
+    drop the log's tables (only where a superuser migrated)?; healthy; message: one line for people.
 
     deliveries: how far checkpoints have come at each place outside and at each witness (`place_status`); a place that
     lags makes the log unhealthy, and stops nothing.
@@ -34,7 +36,7 @@ def status(now: datetime | None = None) -> dict[str, Any]:
     now = now or datetime.now(UTC)
     with connection.cursor() as cursor:
         cursor.execute(_STATUS)
-        size, pending, waiting_since, checkpoint_size, checkpoint_at, root = cursor.fetchone()
+        size, pending, waiting_since, checkpoint_size, checkpoint_at, root, refused = cursor.fetchone()
     healthy, message = _judge(now, size, pending, waiting_since, checkpoint_size, checkpoint_at)
     deliveries = [place_status(row, checkpoint_size or 0, now) for row in Delivery.objects.all()]
     lagging = [place["name"] for place in deliveries if not place["healthy"]]
@@ -46,6 +48,7 @@ def status(now: datetime | None = None) -> dict[str, Any]:
         "checkpoint_size": checkpoint_size,
         "checkpoint_at": checkpoint_at and checkpoint_at.isoformat(),
         "root": root and base64.b64encode(root).decode(),
+        "drops_refused": refused,
         "healthy": healthy,
         "message": message,
         "deliveries": deliveries,

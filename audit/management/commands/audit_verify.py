@@ -87,6 +87,11 @@ class Command(BaseCommand):
         if options["json"]:
             more = {"completeness": counted.as_json()} if counted else {}
             self.stdout.write(json.dumps({**report.as_json(), **more}))
+        elif options["jsonl"]:
+            said = {**report.as_json(), **({"completeness": counted.as_json()} if counted else {})}
+            for finding in said.pop("findings"):
+                self.stdout.write(json.dumps(finding))
+            self.stdout.write(json.dumps(said))
         else:
             self._show(report)
             if counted:

@@ -124,28 +124,30 @@ def test_an_id_in_the_facts_is_written_as_text(log: Log):
     assert str(identifier) in Record.objects.get(pk=written).body
 
 
-@pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("verb", ["UPDATE", "DELETE", "TRUNCATE"])
-def test_the_triggers_refuse_even_a_superuser_and_even_a_replica(log: Log, table, verb):
+def test_the_triggers_refuse_even_a_superuser_and_even_a_replica(log: Log):
     log.write(2)
     log.settle()
     (identifier,) = log.write(1)
-    if table == "audit_hold":
-        query("INSERT INTO audit_hold VALUES (%s, now(), 'infinity')", identifier)
-    column = query(
-        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attgenerated = '' "
-        "AND attidentity = '' AND attname <> 'released' ORDER BY attnum DESC LIMIT 1",
-        table,
-    )[0][0]
-    statement = {
-        "UPDATE": f"UPDATE {table} SET {column} = {column}",
-        "DELETE": f"DELETE FROM {table}",
-        "TRUNCATE": f"TRUNCATE {table} CASCADE",
-    }[verb]
-    for role in ("origin", "replica"):
-        with pytest.raises(DatabaseError), transaction.atomic():
-            query(f"SET LOCAL session_replication_role = {role}")
-            query(statement)
+    query("INSERT INTO audit_hold VALUES (%s, now(), 'infinity')", identifier)
+    for table in TABLES:
+        column = query(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attgenerated = '' "
+            "AND attidentity = '' AND attname <> 'released' ORDER BY attnum DESC LIMIT 1",
+            table,
+        )[0][0]
+        for statement in (
+            f"UPDATE {table} SET {column} = {column}",
+            f"DELETE FROM {table}",
+            f"TRUNCATE {table} CASCADE",
+        ):
+            for role in ("origin", "replica"):
+                try:
+                    with transaction.atomic():
+                        query(f"SET LOCAL session_replication_role = {role}")
+                        query(statement)
+                except DatabaseError:
+                    continue
+                pytest.fail(f"{statement} is not refused as {role}")
 
 
 def test_where_the_log_cannot_be_written_the_change_does_not_happen(log: Log, django_user_model):

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import connection, connections, transaction
+from django.db import DatabaseError, connection, connections, transaction
 from psycopg import sql
 
 from audit import grants, schema
@@ -59,48 +59,56 @@ def test_the_application_can_do_its_work_and_run_the_sequencer(log: Log, as_app)
     assert log.report().findings == []
 
 
-@pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize(
-    "statement",
-    ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {}", "ALTER TABLE {} DISABLE TRIGGER USER", "DROP TABLE {}"],
+_CHANGES = (
+    "UPDATE {} SET {} = {}",
+    "DELETE FROM {}",
+    "TRUNCATE {}",
+    "ALTER TABLE {} DISABLE TRIGGER USER",
+    "DROP TABLE {}",
 )
-def test_the_application_may_not_change_the_log(log: Log, as_app, table, statement):
-    column = query(
-        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attgenerated = '' "
-        "AND attidentity = '' LIMIT 1",
-        table,
-    )[0][0]
-    with pytest.raises(psycopg.errors.InsufficientPrivilege) as refused:
-        try:
-            query(statement.format(table, column, column))
-        except Exception as error:
-            raise error.__cause__ or error from None
-    assert "append-only" not in str(refused.value)  # refused by grants, before any trigger
+_NOT_ITS_OWN = [
+    "INSERT INTO audit_leaf VALUES (0, gen_random_uuid(), sha256('x'))",
+    "INSERT INTO audit_pending (event_id) VALUES (gen_random_uuid())",
+    "INSERT INTO audit_head VALUES (1, 9)",
+    "INSERT INTO audit_event (body, signature, kid, prev) VALUES ('{}', 'x', 'y', gen_random_uuid())",
+    "INSERT INTO audit_event (id, body, signature, kid, event) VALUES (gen_random_uuid(), '{}', 'x', 'y', 'z')",
+    "INSERT INTO audit_event_first (id, body, signature, kid) VALUES (gen_random_uuid(), '{}', 'x', 'y')",
+    "SELECT count(*) FROM audit_event_rest",
+    "INSERT INTO audit_hold VALUES (gen_random_uuid(), now(), 'infinity')",
+    "UPDATE audit_hold SET released = record",
+    "SELECT audit_archive('first', gen_random_uuid())",
+    "SELECT audit_add_partition('2030_01', NULL, NULL)",
+    "INSERT INTO audit_checkpoint (size, root, note, created_at) VALUES (1, sha256('x'), '', now())",
+    "SET session_replication_role = replica",
+    f"SET ROLE {OWNER}",
+    "INSERT INTO django_migrations (app, name, applied) VALUES ('x', 'y', now())",
+]
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "INSERT INTO audit_leaf VALUES (0, gen_random_uuid(), sha256('x'))",
-        "INSERT INTO audit_pending (event_id) VALUES (gen_random_uuid())",
-        "INSERT INTO audit_head VALUES (1, 9)",
-        "INSERT INTO audit_event (body, signature, kid, prev) VALUES ('{}', 'x', 'y', gen_random_uuid())",
-        "INSERT INTO audit_event (id, body, signature, kid, event) VALUES (gen_random_uuid(), '{}', 'x', 'y', 'z')",
-        "INSERT INTO audit_event_first (id, body, signature, kid) VALUES (gen_random_uuid(), '{}', 'x', 'y')",
-        "SELECT count(*) FROM audit_event_rest",
-        "INSERT INTO audit_hold VALUES (gen_random_uuid(), now(), 'infinity')",
-        "UPDATE audit_hold SET released = record",
-        "SELECT audit_archive('first', gen_random_uuid())",
-        "SELECT audit_add_partition('2030_01', NULL, NULL)",
-        "INSERT INTO audit_checkpoint (size, root, note, created_at) VALUES (1, sha256('x'), '', now())",
-        "SET session_replication_role = replica",
-        f"SET ROLE {OWNER}",
-        "INSERT INTO django_migrations (app, name, applied) VALUES ('x', 'y', now())",
-    ],
-)
-def test_the_application_may_not_write_what_is_not_its_to_write(log: Log, as_app, statement):
-    with pytest.raises(Exception, match="permission denied"):
+def test_the_application_may_not_change_the_log(log: Log, as_app):
+    for table in TABLES:
+        column = query(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attgenerated = '' "
+            "AND attidentity = '' LIMIT 1",
+            table,
+        )[0][0]
+        for statement in _CHANGES:
+            refused = _refusal(statement.format(table, column, column))
+            assert isinstance(refused, psycopg.errors.InsufficientPrivilege), (table, statement)
+            assert "append-only" not in str(refused)  # refused by grants, before any trigger
+
+
+def test_the_application_may_not_write_what_is_not_its_to_write(log: Log, as_app):
+    for statement in _NOT_ITS_OWN:
+        assert "permission denied" in str(_refusal(statement)), statement
+
+
+def _refusal(statement: str) -> BaseException | None:
+    try:
         query(statement)
+    except DatabaseError as error:
+        return error.__cause__
+    return None
 
 
 def test_grants_may_be_applied_again(log: Log, app_role):
