@@ -131,7 +131,11 @@ def tenant_name(job: Job) -> str:
 
 def recorded_facts(decision: Decision) -> dict[str, Any]:
     """What a decision's record says beside policy, rule and risk, where there is any."""
-    known = {"constraints": decision.constraints, "gives": decision.gives}
+    known = {
+        "risk_score": decision.facts.get("score"),
+        "constraints": decision.constraints,
+        "gives": decision.gives,
+    }
     return {name: value for name, value in known.items() if value}
 
 

@@ -259,6 +259,7 @@ def request_context(job: Job, step: Step) -> dict[str, Any]:
         **leave.place(job),
         "step": step.key,
         "queue": step.queue,
+        "risk_score": ((step.decision or {}).get("facts") or {}).get("score", 0),
         "reason": step.reason,
         "by_agent": job.kind == Job.Kind.GOAL,
         "labels": job.labels,

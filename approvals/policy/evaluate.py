@@ -148,9 +148,7 @@ def _decide(
 
 def _by(known: Published, given: PolicyInput) -> Decision:
     needs = known.needs(given.tool)
-    also: dict[str, Any] = {"versions": known.digest}
-    if needs.facts:
-        also |= {"passing": needs.passing, "facts": _facts(needs.facts, given)}
+    also: dict[str, Any] = {"versions": known.digest, "facts": _facts(needs.facts, given), "passing": needs.passing}
     return _decide(known.policies, given, known.freezes, also)
 
 
