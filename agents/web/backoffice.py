@@ -52,6 +52,7 @@ GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
         [
             ("approvals.Policy", "policy", "Start a draft here"),
             ("approvals.PolicyVersion", "history", "Edit a draft, publish it, retire it"),
+            ("approvals.FreezeWindow", "ac_unit", "Times in which little or nothing is allowed"),
             ("approvals.ApprovalRequest", "approval", "What people are, and were, asked"),
             ("approvals.Vote", "how_to_vote", "Who decided what, and why"),
             ("approvals.Grant", "key_vertical", "Leave for like calls, for a while"),
