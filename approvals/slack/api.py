@@ -40,7 +40,7 @@ def interactive() -> bool:
     return configured() and bool(settings.SLACK_SIGNING_SECRET)
 
 
-def call(method: str, arguments: Mapping[str, Any], *, timeout_s: int = TIMEOUT_S) -> SlackResponse:
+def call(method: str, arguments: Mapping[str, Any], *, timeout_s: float | None = None) -> SlackResponse:
     """One call that writes, such as `chat.postMessage`.
 
     Raises:
@@ -50,7 +50,7 @@ def call(method: str, arguments: Mapping[str, Any], *, timeout_s: int = TIMEOUT_
         return _client(timeout_s).api_call(method, json=dict(arguments))
 
 
-def ask(method: str, arguments: Mapping[str, Any], *, timeout_s: int = TIMEOUT_S) -> SlackResponse:
+def ask(method: str, arguments: Mapping[str, Any], *, timeout_s: float | None = None) -> SlackResponse:
     """One call that reads, such as `users.info`: those take no JSON. Raises ChannelError."""
     with _told(method):
         return _client(timeout_s).api_call(method, params=dict(arguments))
@@ -67,9 +67,9 @@ def _told(method: str) -> Iterator[None]:
         raise ChannelError(f"Slack could not be reached for {method}: {type(error).__name__}.") from None
 
 
-def _client(timeout_s: int) -> WebClient:
+def _client(timeout_s: float | None) -> WebClient:
     token, url = settings.SLACK_BOT_TOKEN, settings.SLACK_API_URL
-    return WebClient(token=token, base_url=url, timeout=timeout_s, retry_handlers=[])
+    return WebClient(token=token, base_url=url, timeout=int(timeout_s or TIMEOUT_S), retry_handlers=[])
 
 
 def say(channel: str, user: str, text: str) -> None:

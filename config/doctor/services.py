@@ -116,7 +116,7 @@ def slack() -> Iterator[Finding]:
 
 def _bot() -> Iterator[Finding]:
     try:
-        who = api.ask("auth.test", {}, timeout_s=int(TIMEOUT_S))
+        who = api.ask("auth.test", {}, timeout_s=TIMEOUT_S)
     except ChannelError as error:
         yield fail("slack", error.message, "Check SLACK_BOT_TOKEN and the way out to Slack.")
         return

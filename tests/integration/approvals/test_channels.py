@@ -10,6 +10,7 @@ from datetime import timedelta
 from email.message import EmailMessage
 from typing import Any, ClassVar
 
+import httpx2
 import pytest
 from celery import current_app
 from django.core.exceptions import ImproperlyConfigured
@@ -18,6 +19,7 @@ from django.utils import timezone
 from standardwebhooks import Webhook as Receiver
 
 from approvals import channels, notify, outbox, reminders
+from approvals.channels import webhook
 from approvals.channels.base import Channel, Kind, Message
 from approvals.decisions import decide
 from approvals.expiry import expire_due
@@ -47,8 +49,9 @@ def smtp(settings) -> Iterator[Inbox]:
 
 
 @pytest.fixture
-def hook(settings) -> Iterator[dict[str, Any]]:
+def hook(settings, monkeypatch) -> Iterator[dict[str, Any]]:
     """A service that is told of approvals; `status` is what it answers."""
+    monkeypatch.setattr(webhook, "TIMEOUT", httpx2.Timeout(120))
     state: dict[str, Any] = {"seen": [], "status": 204}
 
     class Handler(http.server.BaseHTTPRequestHandler):

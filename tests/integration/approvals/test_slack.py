@@ -30,7 +30,9 @@ ADDRESS = "/slack/interactivity/"
 
 
 @pytest.fixture
-def slack(settings) -> Iterator[SlackServer]:
+def slack(settings, monkeypatch) -> Iterator[SlackServer]:
+    monkeypatch.setattr(api, "TIMEOUT_S", 120)  # no test depends on how fast the server answers
+    monkeypatch.setattr(api, "HURRY_S", 120)
     with slackserver.running() as server:
         settings.SLACK_API_URL, settings.SLACK_BOT_TOKEN = server.url, slackserver.TOKEN
         settings.SLACK_SIGNING_SECRET, settings.SLACK_CHANNEL = slackserver.SECRET, slackserver.CHANNEL
