@@ -139,10 +139,11 @@ def _beats() -> list[tuple[int, datetime]]:
 
 
 def _check_attested(report: Report, walk: Walk) -> None:
-    """The guards are what the log says of them, and never changed without its saying so."""
+    """The guards are what the log says of them, and never changed without its saying so, before or after."""
+    declared = {guards for _, _, guards, meant in walk.guards if meant}
     attested: str | None = None
-    for index, record, guards, declared in walk.guards:
-        if attested is not None and guards != attested and not declared:
+    for index, record, guards, _ in walk.guards:
+        if attested is not None and guards != attested and guards not in declared:
             report.add(
                 "guards_touched",
                 "A trigger, function or column that guards the log was dropped, disabled or changed before this heartbeat.",
