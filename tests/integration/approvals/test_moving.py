@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group, User
 from django.core.management import CommandError, call_command
+from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from approvals import batch, deputies, matchers, requests, selectors
+from approvals import batch, deputies, glass, granting, matchers, requests, selectors
 from approvals.decisions import decide
 from approvals.errors import InvalidDelegation, NotAlike, NotEligible
 from approvals.expiry import expire_due
@@ -287,3 +288,30 @@ def test_cancelling_says_why_where_there_is_a_reason():
     assert requests.cancel(subject_id=request.subject_id, now=now, actor=actor, state="void", why="So.") == 1
     request.refresh_from_db()
     assert (request.state, request.answer) == ("void", "So.")
+
+
+# ---- the back office
+
+
+def test_the_back_office_looks_at_what_was_given_and_changes_none_of_it():
+    (grace,) = approvals.approvers("grace")
+    root = people.user("root", is_superuser=True, is_staff=True)
+    now = timezone.now()
+    given = deputies.delegate(person=grace, deputy=root, starts_at=now, ends_at=now + DAY, now=now)
+    request = opened()
+    matcher = {"remote": "origin", "branch": "main"}
+    grant = granting.give(request_id=request.pk, by=grace, minutes=5, uses=2, matcher=matcher, now=now)
+    broken = opened()
+    reason = "Production is down and nobody is awake."
+    glass.break_glass(
+        request_id=broken.pk, by=people.user("boss", is_superuser=True), reason=reason, channel="page", now=now
+    )
+    office = client(root)
+    for row in (given, grant, broken.glass, request):
+        name = row._meta.model_name
+        assert office.get(reverse(f"admin:approvals_{name}_changelist")).status_code == 200
+        change = reverse(f"admin:approvals_{name}_change", args=[row.pk])
+        assert office.get(change).status_code == 200
+        assert office.post(change, {}).status_code == 403
+        assert office.post(reverse(f"admin:approvals_{name}_delete", args=[row.pk]), {"post": "yes"}).status_code == 403
+        assert office.get(reverse(f"admin:approvals_{name}_add")).status_code == 403
