@@ -7,11 +7,12 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from approvals.selectors import inbox
+from approvals.slack.api import interactive
 from audit.api.permissions import may_read
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    """`frame`: development, mailbox_enabled, version, time_zone, model, scripted, auditor and pending_approvals.
+    """`frame`: development, mailbox_enabled, version, time_zone, model, scripted, slack, auditor and pending_approvals.
 
     The count is what the signed-in user may decide now; it is asked for only where a template shows it.
     """
@@ -25,6 +26,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
             "time_zone": settings.TIME_ZONE,
             "model": settings.LLM_MODEL if signed_in else "",
             "scripted": settings.LLM_SCRIPTED,
+            "slack": interactive(),
             "auditor": SimpleLazyObject(lambda: signed_in and may_read(user)),
             "pending_approvals": SimpleLazyObject(lambda: _pending(user) if signed_in else 0),
         }

@@ -277,3 +277,17 @@ def test_what_is_no_press_is_refused_in_words(slack, payload):
 
 def test_without_a_secret_there_is_no_door(settings):
     assert post({"type": "block_actions"}).status_code == 404
+
+
+def test_workers_know_how_to_answer_whoever_pressed(slack):
+    current_app.loader.import_default_modules()  # as a worker does when it starts
+    current_app.tasks[press.SAY](slackserver.CHANNEL, "U0GRACE", "a <b> & c")
+    assert slack.said == [{"channel": slackserver.CHANNEL, "user": "U0GRACE", "text": "a &lt;b&gt; &amp; c"}]
+
+
+def test_the_menu_leads_to_the_accounts_where_slack_is_set_up(slack, settings):
+    client = Client()
+    client.force_login(approvals.approvers("grace")[0])
+    assert 'href="/slack/"' in client.get("/approvals/").content.decode()
+    settings.SLACK_SIGNING_SECRET = ""
+    assert 'href="/slack/"' not in client.get("/approvals/").content.decode()
