@@ -15,11 +15,12 @@ from django.db import connection, transaction
 
 from audit import sequence
 from audit.entries import entry
-from audit.errors import CannotVerify, InvalidNote, InvalidProof
+from audit.errors import CannotVerify, InvalidNote, InvalidProof, KeyUnsafe
 from audit.merkle import check_inclusion, inclusion_proof, leaf_hash
 from audit.models import Checkpoint, Delivery
 from audit.notes import CheckpointText, NoteVerifier, decode_hash, open_checkpoint, text_of
 from audit.proofs import inclusion
+from audit.signing import load_verifier
 from audit.tiles import folder_reader
 from audit.witness.collect import QUORUM
 
@@ -78,10 +79,14 @@ def latest_note(above: int = -1) -> str | None:
 
 
 def _ours(note: str) -> bool:
-    """Is this the checkpoint of the log that the database holds now, rather than of one that was lost?"""
+    """Is this a checkpoint of the log that the database holds now, by the key in use? Not of one that was lost, and not by
+    a key that was put away, which who checks may not have."""
     try:
-        checkpoint = CheckpointText.parse(text_of(note))
-    except InvalidNote:
+        verifier = load_verifier(settings.AUDIT_PUBLISH_DIR)
+        if verifier is None:
+            return False
+        checkpoint = open_checkpoint(note, [verifier])
+    except (InvalidNote, KeyUnsafe):
         return False
     return Checkpoint.objects.filter(size=checkpoint.size, root=checkpoint.root).exists()
 

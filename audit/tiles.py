@@ -17,6 +17,7 @@ from audit.merkle import HASH_BYTES, leaf_hash, node_hash
 WIDTH = 256
 HEIGHT = 8
 ENTRIES = "entries"
+FLUSH_EVERY = 64  # files
 
 Fetch = Callable[[str], bytes | None]
 """The bytes at a path below the log's folder, or None."""
@@ -127,9 +128,13 @@ class TileReader:
         Raises:
             InvalidProof: a file is missing or malformed, or the two disagree.
         """
+        tile = b""
         for index, entry in enumerate(self.entries(start, stop), start=start):
+            place = index % WIDTH
+            if place == 0 or not tile:
+                tile = self.tile(0, index // WIDTH)
             value = leaf_hash(entry)
-            if value != self.node(0, index):
+            if value != tile[place * HASH_BYTES : (place + 1) * HASH_BYTES]:
                 raise InvalidProof(f"The entry {index} and its tile disagree.")
             yield value
 
@@ -169,6 +174,9 @@ class TileWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._written: list[tuple[Path, Path]] = []  # (where it is, where it will be)
+        self._touched: set[Path] = set()  # folders with new names that may not be on the disk yet
+        self._replaced: list[Path] = []  # folders of partial files that a full one holds
 
     def extend(self, old: int, new: int, entries: Entries) -> TileReader:
         """Makes the files of a log of `new` entries from those of one of `old`; they are on the disk when this returns.
@@ -182,9 +190,11 @@ class TileWriter:
         if not self._has(old):
             old = 0
         try:
+            self._written.clear()  # of an attempt that failed
             self._entries(written, old, new, entries)
             for level in range(1, 1 + max(new.bit_length() - 1, 0) // HEIGHT):
                 self._level(written, level, old, new)
+            self._settle()
         except InvalidProof as error:
             raise SignerRefused(
                 f"The published files in {self.folder} are damaged ({error}) Put back a copy of its folder `tile`, "
@@ -222,6 +232,7 @@ class TileWriter:
         before, after = old >> (HEIGHT * level), new >> (HEIGHT * level)
         if after == before:
             return
+        self._flush()
         below = folder_reader(self.folder, new)
         number = before // WIDTH
         hashes = written.tile(level, number) if before % WIDTH else b""
@@ -234,18 +245,39 @@ class TileWriter:
             self._put(tile_path(level, number, len(hashes) // HASH_BYTES), hashes)
 
     def _put(self, path: str, data: bytes) -> None:
-        """Writes one file at one stroke."""
+        """Writes one file; `_flush` gives it its name."""
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.new")
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-        directory = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-        shutil.rmtree(target.with_name(f"{target.name}.p"), ignore_errors=True)  # the full one holds what it held
+        partial.write_bytes(data)
+        self._written.append((partial, target))
+        if len(self._written) >= FLUSH_EVERY:
+            self._flush()
+
+    def _flush(self) -> None:
+        """The files are on the disk before they have their names. Several at a time: the first takes most of the wait."""
+        for partial, _ in self._written:
+            _sync(partial)
+        for partial, target in self._written:
+            partial.replace(target)
+            self._touched.update(parent for parent in target.parents if parent.is_relative_to(self.folder))
+            self._replaced.append(target.with_name(f"{target.name}.p"))
+        self._written.clear()
+
+    def _settle(self) -> None:
+        """The names are on the disk; then what a full file holds is not needed in parts."""
+        self._flush()
+        for folder in self._touched:
+            _sync(folder)
+        for folder in self._replaced:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._touched.clear()
+        self._replaced.clear()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -102,10 +102,27 @@ def test_a_quorum_of_witnesses_stands_under_checkpoints_and_proofs(log: Log, wit
     told = {row["name"]: (row["size"], row["behind"], row["healthy"]) for row in status()["deliveries"]}
     assert told == dict.fromkeys(("witness:a", "witness:b", "witness:c", "witnesses"), (size, 0, True))
 
+    # a note by a key that was put away is none that others can check
+    call_command("audit_keys", "rotate", stdout=StringIO(), stderr=StringIO())
+    new = [load_key(settings.AUDIT_KEY_DIR).verifier]
+    log.settle()
+    proof = prove(first)
+    assert cosignatures(proof.text.partition("\n\n")[2], keys) == {}
+    check_proof(proof.text, proof.entry, new)
+    _deliver(log)
+    refused = Delivery.objects.get(pk="witness:a")
+    assert "403" in refused.error
+    for server in witnesses.values():
+        server.keeper.logs[settings.AUDIT_ORIGIN] += new  # its operators are told of the new key
+    _deliver(log)
+    assert len(cosignatures(prove(first).text.partition("\n\n")[2], keys)) == 3
+    assert _codes() == (0, set())
+    note = (settings.AUDIT_PUBLISH_DIR / "checkpoint.cosigned").read_text()
+
     # an auditor elsewhere asks for the same witnesses
     out = settings.AUDIT_PUBLISH_DIR.parent / "out"
     call_command("audit_export", str(out), stdout=StringIO())
-    vkey = log.sequencer.signer.key.verifier.vkey
+    vkey = new[0].vkey
     program = [sys.executable, "-I", str(out / "countersign_verify.py")]
 
     def elsewhere(*arguments: str) -> int:
