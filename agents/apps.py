@@ -9,11 +9,11 @@ class AgentsConfig(AppConfig):
         from agents.engine import asked, denied, recorded, resume
         from agents.llm.complete import Complete
         from agents.llm.think import Think
-        from agents.triggers import emit
         from agents.selectors import step_ids
+        from agents.triggers import emit
         from approvals import hooks
-        from audit import related
         from approvals.policy import recorded as decisions
+        from audit import related
         from tools import registry
 
         hooks.on_decided(resume.decided)
