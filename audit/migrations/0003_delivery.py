@@ -4,27 +4,26 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('audit', '0002_chain_of_many'),
+        ("audit", "0002_chain_of_many"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('name', models.CharField(max_length=200, primary_key=True, serialize=False)),
-                ('size', models.BigIntegerField(default=0)),
-                ('note', models.TextField(default='')),
-                ('delivered_at', models.DateTimeField(null=True)),
-                ('tried_at', models.DateTimeField(null=True)),
-                ('failures', models.IntegerField(default=0)),
-                ('error', models.CharField(default='', max_length=500)),
+                ("name", models.CharField(max_length=200, primary_key=True, serialize=False)),
+                ("size", models.BigIntegerField(default=0)),
+                ("note", models.TextField(default="")),
+                ("delivered_at", models.DateTimeField(null=True)),
+                ("tried_at", models.DateTimeField(null=True)),
+                ("failures", models.IntegerField(default=0)),
+                ("error", models.CharField(default="", max_length=500)),
             ],
             options={
-                'verbose_name_plural': 'deliveries',
-                'db_table': 'audit_delivery',
-                'ordering': ['name'],
+                "verbose_name_plural": "deliveries",
+                "db_table": "audit_delivery",
+                "ordering": ["name"],
             },
         ),
     ]

@@ -166,7 +166,7 @@ def test_a_quorum_of_long_ago_does_not_speak_for_what_came_since(log: Log, witne
     _deliver(log)
     log.write()
     log.settle()
-    assert _codes(now=datetime.now(UTC) + timedelta(minutes=9))[1] == {"no_heartbeat"}
+    assert _codes(now=datetime.now(UTC) + timedelta(minutes=4))[1] == {"no_heartbeat"}
     assert _codes(now=datetime.now(UTC) + timedelta(minutes=11)) == (3, {"no_heartbeat", "quorum_missing"})
 
 
