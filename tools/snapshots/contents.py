@@ -118,7 +118,7 @@ def put_back(heap: Path, listing: str, workspace: Workspace, identity: Identity)
         elif entry.kind == _LINK:
             os.symlink(entry.content, place)
         else:
-            _copy(_content(heap, entry.content), place, entry)
+            _copy(f"{heap}/{entry.content[:2]}/{entry.content[2:]}", place, entry)
         if identity.dropped:
             os.chown(place, identity.uid, identity.gid, follow_symlinks=False)
         if entry.kind != _FOLDER:
@@ -139,15 +139,17 @@ def share(heap: Path, other: Path, listing: str) -> int:
     Raises:
         NotKept: something is missing.
     """
-    size = 0
+    size, folders = 0, set()
     for name in names(heap, listing):
-        source, target = _content(heap, name), _content(other, name)
-        if target.exists():
-            continue
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        source, target = f"{heap}/{name[:2]}/{name[2:]}", f"{other}/{name[:2]}/{name[2:]}"
+        if name[:2] not in folders:
+            folders.add(name[:2])
+            os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
         try:
             os.link(source, target)
-            size += target.stat().st_size
+            size += os.stat(target).st_size
+        except FileExistsError:
+            continue
         except FileNotFoundError:
             raise NotKept("a part of it is missing") from None
     return size
@@ -308,11 +310,11 @@ def _rows(text: str) -> Iterator[Entry]:
             yield Entry(*json.loads(row))
 
 
-def _copy(source: Path, target: str, entry: Entry) -> None:
+def _copy(source: str, target: str, entry: Entry) -> None:
     """Checks what it copies: a heap that a power cut tore must not pass for the file."""
     digest = hashlib.sha256()
     try:
-        with source.open("rb", buffering=0) as file, open(target, "xb", buffering=0) as out:
+        with open(source, "rb", buffering=0) as file, open(target, "xb", buffering=0) as out:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
                 out.write(chunk)
