@@ -4,11 +4,15 @@ countersign.E001  a tool's queue is served by no worker group
 countersign.E002  a queue is served by two worker groups
 countersign.E003  others may read the folder of the audit log's keys
 countersign.E004  FLOWER_URL without FLOWER_BASIC_AUTH
+countersign.E005  APPROVAL_CHANNELS names what is no channel
 countersign.W005  no policy is published, so that nothing runs (with --database)
+countersign.E005  OIDC_ISSUER without its client, or groups of a claim that is not named
 countersign.W101  PUBLIC_URL is not https (deploy)
 countersign.W102  the mailbox page, which shows every mail to staff, is on (deploy)
 countersign.W103  repositories by local path are allowed (deploy)
 countersign.W104  the model is the scripted one (deploy)
+countersign.W106  OIDC_ISSUER is not https (deploy)
+countersign.W107  no second factor is asked for high risk (deploy)
 """
 
 import stat
@@ -18,8 +22,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 
+from approvals.channels import every
 from approvals.models import PolicyVersion
 from approvals.policy.startup import NOTHING_RUNS
 from tools import registry
@@ -83,6 +89,30 @@ def policies(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[Che
     ]
 
 
+@register(Tags.security)
+def company_accounts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Half a provider signs nobody in, and half a mapping gives nobody a group."""
+    found: list[CheckMessage] = []
+    for app in settings.SOCIALACCOUNT_PROVIDERS.get("openid_connect", {}).get("APPS", []):
+        if not (app["client_id"] and app["secret"]):
+            found.append(
+                Error("OIDC_ISSUER is set without OIDC_CLIENT_ID and OIDC_CLIENT_SECRET.", id="countersign.E005")
+            )
+    if bool(settings.OIDC_GROUPS) != bool(settings.OIDC_GROUPS_CLAIM):
+        found.append(Error("OIDC_GROUPS and OIDC_GROUPS_CLAIM go together.", id="countersign.E005"))
+    return found
+
+
+@register(Tags.compatibility)
+def channels(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The ways to reach people about approvals load."""
+    try:
+        every()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint="See docs/howto/notifications.md.", id="countersign.E005")]
+    return []
+
+
 @register(Tags.security, deploy=True)
 def production(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """What is right in development and wrong in production."""
@@ -97,6 +127,12 @@ def production(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         found.append(Warning("Repositories by local path are allowed.", id="countersign.W103"))
     if settings.ALLOW_LOCAL_WEBHOOKS:
         found.append(Warning("Webhooks to private addresses are allowed.", id="countersign.W105"))
+    if settings.OIDC_ISSUER and not settings.OIDC_ISSUER.startswith("https://"):
+        found.append(Warning("OIDC_ISSUER should be https.", id="countersign.W106"))
+    if not settings.STEP_UP:
+        found.append(
+            Warning("Nothing asks for a second factor at high risk.", hint="STEP_UP=true", id="countersign.W107")
+        )
     if settings.LLM_SCRIPTED:
         found.append(Warning("The model is the scripted one, which plays the demo only.", id="countersign.W104"))
     return found

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from approvals import granting, selectors
-from approvals.decisions import may_decide
+from approvals.decisions import may_decide, needs_second_factor
 from approvals.errors import DecisionError, InvalidGrant
 from approvals.models import ApprovalRequest, Grant
 from approvals.web import base, second_factor
@@ -59,6 +59,7 @@ def give(http: HttpRequest, request: ApprovalRequest) -> HttpResponse:
         "minutes": http.POST.get("minutes", str(min(30, proposal.minutes))),
         "uses": http.POST.get("uses", "10"),
         "error": error.message if error else "",
+        "factor": second_factor.needed(http, needs_second_factor(request), http.path),
     }
     return render(http, "approvals/grant.html", context, status=base.status_of(error))
 

@@ -8,6 +8,7 @@ import pytest
 from allauth.socialaccount.models import SocialAccount
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.contrib.auth.models import Group, User
+from django.core.checks import run_checks
 from django.test import Client
 
 from audit.models import Record
@@ -173,3 +174,16 @@ def test_a_user_links_and_unlinks_their_own_account(provider):
 def test_without_a_provider_there_is_no_such_address():
     assert Client().post(START).status_code == 404
     assert "Sign in with" not in Client().get("/accounts/login/").content.decode()
+
+
+def test_half_a_configuration_is_an_error_of_the_check(provider, settings):
+    def found() -> set[str]:
+        return {one.id for one in run_checks(include_deployment_checks=True) if str(one.id).startswith("countersign.")}
+
+    assert "countersign.E005" not in found() and {"countersign.W106", "countersign.W107"} <= found()
+    settings.OIDC_GROUPS = {"ops": "sre"}
+    assert "countersign.E005" in found()
+    settings.OIDC_GROUPS_CLAIM, settings.STEP_UP = "groups", True
+    assert not {"countersign.E005", "countersign.W107"} & found()
+    settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]["secret"] = ""
+    assert "countersign.E005" in found()
