@@ -1,11 +1,13 @@
 """A fork works in what the workspace held when its step began, whatever was done there since."""
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
 from django.utils import timezone
 
+from agents.engine import answers, recover
 from agents.engine.control.fork import fork_job
 from agents.engine.execute import execute
 from agents.engine.intake import NewStep
@@ -147,6 +149,31 @@ def test_what_must_not_run_twice_and_was_under_way_is_a_reason_to_refuse(monkeyp
     assert run_all(job).state == JobState.SUCCEEDED
     with pytest.raises(NotNow, match="a must not run twice, and had begun"):
         fork(job, "c")
+
+
+class Died(BaseException):
+    """The worker is killed in mid-act."""
+
+
+def test_what_a_killed_worker_had_done_is_kept_when_its_probe_finds_it(monkeypatch):
+    publish(("test.*", "allow"))
+    job = submit(write("a", tool="test.write_once"), write("b", "a"), write("c", "b"))
+
+    def die() -> None:
+        raise Died
+
+    monkeypatch.setattr(registry.get("test.write_once"), "meanwhile", die)
+    with pytest.raises(Died):
+        run(job, "a")
+    recover.expire_leases(timezone.now() + timedelta(seconds=60))
+    one = step_of(job, "a")
+    assert one.state == StepState.IN_DOUBT
+    found = Result(ok=True, summary="it happened")
+    monkeypatch.setattr(registry.get("test.write_once"), "probe", lambda *given: found)
+    answers.probe(one.pk, one.attempt, worker=HERE.worker)
+    assert run_all(job).state == JobState.SUCCEEDED
+    assert log(fork(job, "b")) == ["a"]
+    assert log(fork(job, "c")) == ["a", "b"]
 
 
 def test_where_there_is_no_snapshot_the_fork_says_why_and_the_step_ended_well(settings):
