@@ -50,9 +50,7 @@ def test_a_superuser_who_tampers_is_found_out_by_name(stack: Stack):
             assert any(str(event) in line for line in found.stdout.splitlines()), found.stdout
         finally:
             rewrite(owner, event, body)
-            touched = stack.manage("audit_verify")
             declare(stack)
-    assert (touched.returncode, "was dropped, disabled or changed" in touched.stdout) == (2, True), touched.stdout
     wait_until(
         lambda: stack.manage("audit_verify").returncode == 0,
         timeout_s=60,
