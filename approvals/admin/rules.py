@@ -207,7 +207,7 @@ class PolicyRuleAdmin(OneByOne):
         return may_see(request)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return may_edit(request)
+        return may_edit(request) and "version" in request.GET  # from its version's page, which knows whose it is
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return may_edit(request) and (not isinstance(obj, PolicyRule) or obj.version.status == DRAFT)
@@ -225,11 +225,16 @@ class PolicyRuleAdmin(OneByOne):
             return HttpResponseRedirect(reverse("admin:approvals_policyversion_changelist"))
         return super().add_view(request, form_url, extra_context)
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """What a rule uses of the rarer fields stands open."""
+        if not isinstance(obj, PolicyRule):
+            return self.fieldsets
+        used = matchfields.match_initial(obj.match) | matchfields.constraint_initial(obj.constraints)
+        used |= {name: getattr(obj, name) for name in ("escalate_to", "grant_max_s", "second_factor")}
+        return [(title, _opened(given, used)) for title, given in self.fieldsets]
+
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        """A rule is added from its version's page, which knows whose it is."""
         context["show_save_and_add_another"] = False
-        if kwargs.get("change"):
-            context["has_add_permission"] = False
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
@@ -271,6 +276,13 @@ class PolicyRuleAdmin(OneByOne):
 
     def _draft(self, request: HttpRequest) -> PolicyVersion | None:
         return named(PolicyVersion.objects.filter(status=DRAFT), request.GET.get("version", ""))
+
+
+def _opened(given: Any, used: dict[str, Any]) -> Any:
+    names = [name for line in given["fields"] for name in ([line] if isinstance(line, str) else line)]
+    if "collapse" in given.get("classes", ()) and any(used.get(name) for name in names):
+        return {name: value for name, value in given.items() if name != "classes"}
+    return given
 
 
 @transaction.atomic

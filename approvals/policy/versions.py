@@ -156,7 +156,7 @@ def publish(
             "rules": len(given),
             "rules_sha256": found,
             "proposed_by": version.proposed_by_id,
-            "alone": by is None or not second_person(),
+            "alone": by is None or alone or not second_person(),
         },
         payload={"rules": given},
     )

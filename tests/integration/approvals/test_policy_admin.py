@@ -161,6 +161,18 @@ def test_rules_of_published_versions_are_looked_at(admin):
         assert str(version) in shown(admin, page(version, name))
 
 
+def test_rarer_fields_stand_open_where_a_rule_uses_them(admin):
+    version = draft({"match": {"time": {"days": ["mon"], "zone": "UTC"}}}, {})
+    first, second = version.rules.order_by("order")
+
+    def closed(rule: PolicyRule) -> list[str]:
+        sets = admin.get(rule_page(rule)).context["adminform"]
+        return [one.name for one in sets if "collapse" in one.classes]
+
+    assert "Times, budgets, sequences" in closed(second)
+    assert "Times, budgets, sequences" not in closed(first)
+
+
 def test_simulate_shows_every_rule_and_why(admin):
     version = draft({"name": "reads", "tools": ["files.*"]}, {"name": "ours", "match": {"owners": ["ada"]}})
     path = page(version, "simulate")
