@@ -4,9 +4,9 @@ countersign.E001  a tool's queue is served by no worker group
 countersign.E002  a queue is served by two worker groups
 countersign.E003  others may read the folder of the audit log's keys
 countersign.E004  FLOWER_URL without FLOWER_BASIC_AUTH
-countersign.E005  APPROVAL_CHANNELS names what is no channel
 countersign.W005  no policy is published, so that nothing runs (with --database)
 countersign.E005  OIDC_ISSUER without its client, or groups of a claim that is not named
+countersign.E006  APPROVAL_CHANNELS names what is no channel
 countersign.W101  PUBLIC_URL is not https (deploy)
 countersign.W102  the mailbox page, which shows every mail to staff, is on (deploy)
 countersign.W103  repositories by local path are allowed (deploy)
@@ -109,7 +109,7 @@ def channels(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     try:
         every()
     except ImproperlyConfigured as error:
-        return [Error(str(error), hint="See docs/howto/notifications.md.", id="countersign.E005")]
+        return [Error(str(error), hint="See docs/howto/notifications.md.", id="countersign.E006")]
     return []
 
 

@@ -24,6 +24,7 @@ from approvals.channels.base import Channel, Kind, Message
 from approvals.decisions import decide
 from approvals.expiry import expire_due
 from approvals.models import ApprovalRequest, Notification
+from config import checks
 from tests import smtpserver
 from tests.factories import approvals, people
 from tests.smtpserver import Inbox
@@ -266,6 +267,11 @@ def test_a_channel_is_one_class_and_a_line_in_the_settings(settings):
 
 @pytest.mark.parametrize("path", ["nowhere.Channel", "builtins.dict", "tests.integration.approvals.test_channels.LOW"])
 def test_what_is_no_channel_is_said(settings, path):
-    settings.APPROVAL_CHANNELS = [path]
+    settings.APPROVAL_CHANNELS = [path, f"{__name__}.Pager"]
     with pytest.raises(ImproperlyConfigured, match="APPROVAL_CHANNELS"):
         channels.every()
+    assert [one.id for one in checks.channels(None)] == ["countersign.E006"]
+    approvals.approvers("grace")
+    request = approvals.request()  # people are asked and decide all the same
+    vote(request, "grace", "approve")
+    assert list(Notification.objects.values_list("channel", flat=True)) == ["pager"]
