@@ -20,7 +20,9 @@ from django.db import transaction
 
 from audit import bundle, erase
 from audit.actor import Actor, Target
+from audit.append import record
 from audit.export import VERIFIER
+from audit.kinds import Event
 from audit.merkle import leaf_hash, node_hash
 from audit.notes import CheckpointText, NoteSigner
 from audit.signing import load_key
@@ -224,6 +226,20 @@ def test_an_export_goes_into_an_empty_folder_and_holds_what_was_signed(log: Log,
     tamper(("UPDATE audit_event SET body = replace(body, '\"ok\"', '\"no\"') WHERE id = %s", [victim]))
     with pytest.raises(CommandError, match="changed"):
         call_command("audit_export", str(tmp_path / "again"))
+
+
+def test_payloads_of_archived_records_are_not_missed_in_an_export(log: Log, tmp_path: Path):
+    log.write(3)
+    context = {"part": "2026_01", "lower": None, "upper": "ffffffff-ffff-7fff-bfff-ffffffffffff", "records": 3}
+    with transaction.atomic():
+        record(Event.LOG_ARCHIVED, actor=Actor.user(1), target=Target(type="log_part", id="2026_01"), context=context)
+    log.settle()
+    out = tmp_path / "out"
+    call_command("audit_export", str(out), "--payloads", stdout=StringIO())
+    lines = (out / "payloads.jsonl").read_text().splitlines(keepends=True)
+    (out / "payloads.jsonl").write_text("".join(lines[1:]))
+    code, text = _here("export", out)
+    assert (code, "1 payloads are in archives" in text) == (0, True), text
 
 
 def test_proofs_consistency_and_two_views_are_judged_elsewhere(log: Log, tmp_path: Path, offline: Run):
