@@ -244,7 +244,8 @@ BEGIN
     RAISE EXCEPTION '% records of the part % are not under a signed checkpoint yet.', records, archived;
   END IF;
   EXECUTE format('INSERT INTO audit_kept SELECT id, body, signature, kid, prev, created_at, event FROM %I e '
-    'WHERE (e.event LIKE ''key.%%'' OR e.event LIKE ''log.%%'') AND e.event <> ''log.heartbeat''', 'audit_event_' || archived);
+    'WHERE (e.event LIKE ''key.%%'' OR e.event LIKE ''log.%%'' OR e.event = ''payload.erased'') '
+    'AND e.event <> ''log.heartbeat''', 'audit_event_' || archived);
   UPDATE audit_partition p SET archived_at = clock_timestamp(), record = audit_archive.record WHERE p.name = archived;
   EXECUTE format('ALTER TABLE audit_event DETACH PARTITION %I', 'audit_event_' || archived);
   EXECUTE format('ALTER TABLE audit_payload DETACH PARTITION %I', 'audit_payload_' || archived);

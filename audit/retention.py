@@ -36,7 +36,7 @@ SELECT p.name, p.lower::text, p.upper::text, p.archived_at, audit_uuid_at(%s)::t
 """
 _LINES = """
 SELECT l.index, e.id::text, l.hash, e.body, e.kid, e.signature, e.prev::text,
-       e.event ~ '^(key|log)[.]' AND e.event <> 'log.heartbeat',
+       (e.event ~ '^(key|log)[.]' OR e.event = 'payload.erased') AND e.event <> 'log.heartbeat',
        (SELECT json_object_agg(p.slot, json_build_array(encode(p.salt, 'hex'), p.value))
           FROM audit_payload p WHERE p.event_id = e.id)
   FROM {} e LEFT JOIN audit_leaf l ON l.event_id = e.id ORDER BY l.index
