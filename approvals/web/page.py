@@ -72,12 +72,26 @@ def describe(http: HttpRequest, request: ApprovalRequest, user: User, *, now: da
         "may_grant": may and not granting.why_not(request),
         "may_break": approval and request.state == State.PENDING and glass.may_break(request, user)[0],
         "together": len(alike(request, user, now)) if may and approval else 0,
-        "blast": [(name.replace("_", " "), value) for name, value in request.blast.items() if value not in ("", None)],
+        "blast": touched(request),
+        "constraints": _json(request.call["constraints"]) if request.call.get("constraints") else "",
         "executes_within": span(request.execution_expires_s),
         **conversation(request, user, now=now),
         **before_and_after(request, user),
         **status(request, user, now=now),
     }
+
+
+def touched(request: ApprovalRequest) -> list[tuple[str, Any]]:
+    """What it touches, in counts: as was said when it was asked, else as its preview shows."""
+    if request.blast:
+        return [(name.replace("_", " "), value) for name, value in request.blast.items() if value not in ("", None)]
+    files = [part for part in parts(request.preview) if part.name] if request.preview else []
+    counts = [
+        ("files", len(files)),
+        ("lines added", sum(part.added for part in files)),
+        ("lines removed", sum(part.removed for part in files)),
+    ]
+    return [(name, number) for name, number in counts if number]
 
 
 def conversation(request: ApprovalRequest, user: User, *, now: datetime) -> dict[str, Any]:

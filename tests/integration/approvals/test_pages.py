@@ -409,3 +409,14 @@ def test_a_full_inbox_stays_a_page_of_bounded_size(monkeypatch):
     assert "2 more" in listed
     whole = [query["sql"] for query in queries if '"approvals_approvalrequest"."preview"' in query["sql"]]
     assert not whole, "previews are read by the page of one request"
+
+
+def test_what_it_touches_is_counted_from_the_preview_and_how_it_must_run_is_shown():
+    (grace,) = approvals.approvers("grace")
+    call = Call(
+        tool="git.push", schema_version=1, arguments={}, workspace_id="w", constraints={"network": ["example.org"]}
+    )
+    page = page_of(approvals.request(preview=long_diff(), call=call), signed_in(grace))
+    assert "files <strong>3</strong>" in page and f"lines added <strong>{OPEN_LINES + 3}</strong>" in page
+    assert "It runs only so" in page and "example.org" in page
+    assert "It runs only so" not in page_of(approvals.request(), signed_in(grace))
