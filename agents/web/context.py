@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
@@ -17,7 +18,8 @@ def site(request: HttpRequest) -> dict[str, Any]:
     The count is what the signed-in user may decide now; it is asked for only where a template shows it.
     """
     user = getattr(request, "user", None)
-    signed_in = user is not None and user.is_authenticated
+    user = AnonymousUser() if user is None else user
+    signed_in = user.is_authenticated
     return {
         "frame": {
             "development": getattr(settings, "DEVELOPMENT", False),
