@@ -41,7 +41,7 @@ from tools.models import Permit
 pytestmark = pytest.mark.django_db(transaction=True)
 
 THREADS = 50
-ROUNDS = int(os.environ.get("RACE_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("RACE_ROUNDS", "20"))
 ENDS = {"approved", "denied", "expired", "cancelled", "void"}
 
 
