@@ -48,41 +48,54 @@ def measure(servers: Servers, *, quick: bool, records: int) -> list[Figure]:
     import django
 
     django.setup()
-    figures = _sealing()
-    figures += _latency(servers, seconds=5 if quick else 20)
-    figures += _inserting(servers, rounds=3 if quick else 7, seconds=1 if quick else 4)
-    figures += _filling(servers, records)
-    figures += _checking(records)
-    return figures
-
-
-def _clients(servers: Servers, what: str, number: float, count: int) -> list[dict]:
-    """Runs `count` programs at one moment, and gives what each said."""
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "bench.parts.auditing", what, str(number)],
-            cwd=ROOT,
-            env=servers.environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(count)
-    ]
+    clients = Clients(servers, CLIENTS)
     try:
-        for one in running:
-            if one.stdout is None or one.stdout.readline() != "READY\n":
-                raise RuntimeError(f"a writer did not begin: {what}")
-        for one in running:
-            assert one.stdin is not None
-            one.stdin.write("\n")
-            one.stdin.flush()
-        return [json.loads(one.communicate()[0]) for one in running]
+        figures = _sealing()
+        figures += _latency(servers, clients, seconds=5 if quick else 20)
+        figures += _inserting(servers, clients, rounds=5 if quick else 9, seconds=1 if quick else 4)
+        figures += _filling(servers, clients, records)
     finally:
-        for one in running:
-            if one.poll() is None:
-                one.kill()
-                one.wait()
+        clients.end()
+    return figures + _checking(records)
+
+
+class Clients:
+    """Programs that write, started once."""
+
+    def __init__(self, servers: Servers, count: int) -> None:
+        self._all = [
+            subprocess.Popen(
+                [sys.executable, "-m", "bench.parts.auditing"],
+                cwd=ROOT,
+                env=servers.environ,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(count)
+        ]
+        for one in self._all:
+            if self._answer(one) != "READY\n":
+                raise RuntimeError("a writer did not begin")
+
+    def run(self, what: str, number: float, count: int) -> list[dict]:
+        """`count` of them work at one moment; gives what each said."""
+        working = self._all[:count]
+        for one in working:
+            assert one.stdin is not None
+            one.stdin.write(f"{what} {number}\n")
+            one.stdin.flush()
+        return [json.loads(self._answer(one)) for one in working]
+
+    def end(self) -> None:
+        for one in self._all:
+            one.kill()
+            one.communicate()
+
+    @staticmethod
+    def _answer(one: "subprocess.Popen[str]") -> str:
+        assert one.stdout is not None
+        return one.stdout.readline()
 
 
 def _sealing() -> list[Figure]:
@@ -102,14 +115,14 @@ def _sealing() -> list[Figure]:
     ]
 
 
-def _inserting(servers: Servers, *, rounds: int, seconds: float) -> list[Figure]:
+def _inserting(servers: Servers, clients: Clients, *, rounds: int, seconds: float) -> list[Figure]:
     from bench.parts.auditing import CHANGE
 
     _as_owner(servers, CHANGE, "GRANT ALL ON bench_change TO PUBLIC")
     rates: dict[str, list[float]] = {"plain": [], "recorded": []}
     for _ in range(rounds):
         for what, found in rates.items():
-            found.append(sum(run["done"] / run["seconds"] for run in _clients(servers, what, seconds, CLIENTS)))
+            found.append(sum(run["done"] / run["seconds"] for run in clients.run(what, seconds, CLIENTS)))
     ratios = [recorded / plain for plain, recorded in zip(rates["plain"], rates["recorded"], strict=True)]
     return [
         Figure(name=f"changes without records, {CLIENTS} clients", value=median(rates["plain"]), unit="changes/s"),
@@ -120,7 +133,7 @@ def _inserting(servers: Servers, *, rounds: int, seconds: float) -> list[Figure]
     ]
 
 
-def _latency(servers: Servers, *, seconds: float) -> list[Figure]:
+def _latency(servers: Servers, clients: Clients, *, seconds: float) -> list[Figure]:
     """From a record's commit to the checkpoint over it, while the sequencer runs and clients write as fast as they can."""
     from django.db import connection
 
@@ -128,9 +141,7 @@ def _latency(servers: Servers, *, seconds: float) -> list[Figure]:
 
     sequencer = servers.program("sequencer", "manage", "audit_sequencer")
     wait_for(lambda: status()["checkpoint_size"], timeout_s=60, why="the first checkpoint")
-    committed = {
-        identifier: at for run in _clients(servers, "marks", seconds, 2) for identifier, at in run["committed"]
-    }
+    committed = {identifier: at for run in clients.run("marks", seconds, 2) for identifier, at in run["committed"]}
     wait_for(lambda: _all_signed(), timeout_s=60, why="the last checkpoint")
     servers.end(sequencer)
     with connection.cursor() as cursor:
@@ -154,13 +165,13 @@ def _all_signed() -> bool:
     return now["pending"] == 0 and now["checkpoint_size"] == now["size"]
 
 
-def _filling(servers: Servers, records: int) -> list[Figure]:
+def _filling(servers: Servers, clients: Clients, records: int) -> list[Figure]:
     """Writes the log that is checked, and gives its records their places."""
     from audit import sequence
 
     sequence.drain()
     size, _ = sequence.state()
-    _clients(servers, "fill", max(records - size, 1_000) // 2, 2)
+    clients.run("fill", max(records - size, 1_000) // 2, 2)
     _as_owner(servers, "ANALYZE audit_event, audit_pending, audit_leaf")
     began = time.perf_counter()
     grown = sequence.drain() - size

@@ -1,6 +1,6 @@
-"""Writers of audit records, as programs of their own: `python -m bench.parts.auditing WHAT NUMBER`.
+"""A writer of audit records, as a program of its own: `python -m bench.parts.auditing`.
 
-Each says READY on standard output, waits for a line on standard input, works, and writes one line of JSON.
+It says READY on standard output; each line on standard input, `WHAT NUMBER`, is work, answered by one line of JSON.
 """
 
 import json
@@ -65,8 +65,6 @@ def fill(count: int) -> dict[str, Any]:
     """Many signed records, a thousand a transaction."""
     from audit.enrolment import process_key
 
-    with transaction.atomic():
-        write_one()
     key = process_key()
     for first in range(0, count, _BATCH):
         sealed = [seal_one(number, key) for number in range(first, min(first + _BATCH, count))]
@@ -95,17 +93,15 @@ _WHAT: dict[str, Callable[[float], dict[str, Any]]] = {
 }
 
 
-def main(what: str, number: str) -> None:
+def main() -> None:
     django.setup()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-    if what in ("recorded", "marks"):
-        with transaction.atomic():
-            write_one()  # enrols the key
+    with transaction.atomic():
+        write_one()  # enrols the key
     print("READY", flush=True)
-    sys.stdin.readline()
-    print(json.dumps(_WHAT[what](float(number))), flush=True)
+    for line in sys.stdin:
+        what, number = line.split()
+        print(json.dumps(_WHAT[what](float(number))), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
