@@ -70,7 +70,9 @@ class Step(models.Model):
     queue = models.CharField(max_length=40)
     risk = models.CharField(max_length=6, default="low")
     opinion = models.JSONField(
-        null=True, blank=True, help_text="{level, reasons}: a model's word on its risk, which may raise it, never lower it"
+        null=True,
+        blank=True,
+        help_text="{level, reasons}: a model's word on its risk, which may raise it, never lower it",
     )
     state = models.CharField(max_length=16, choices=StepState.choices, default=StepState.PENDING)
     cancel_requested = models.BooleanField(default=False)
