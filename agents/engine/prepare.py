@@ -18,6 +18,7 @@ from approvals import requests
 from approvals.policy.evaluate import Decision
 from audit.actor import Actor
 from tools import registry, runner
+from tools import risk as risks
 from tools.errors import ToolError
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ def _ask(step_id: UUID, fence: int, preview: str, target_state: dict[str, object
     step.target_state = target_state
     step.preview_digest = runner.preview_digest(preview)
     command = tool.describe(step.arguments)
+    call = call_of(step)
     request = requests.open_request(
         decision=Decision.from_json(step.decision),
         subject_type="step",
@@ -66,7 +68,7 @@ def _ask(step_id: UUID, fence: int, preview: str, target_state: dict[str, object
         parent_path=job.get_absolute_url(),
         title=_title(job, command),
         command=command,
-        call=call_of(step),
+        call=call,
         preview=preview,
         risk=risk_of(step),
         context=request_context(job, step),
@@ -75,6 +77,7 @@ def _ask(step_id: UUID, fence: int, preview: str, target_state: dict[str, object
         excluded_as=parts_of(job, step),
         environment=leave.environment_of(job),
         tenant=facts.tenant_name(job),
+        blast=risks.reach_of(call, preview, target_state),
         now=now,
         actor=proposer(job),
     )

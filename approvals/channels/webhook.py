@@ -68,6 +68,7 @@ def describe(request: ApprovalRequest, url: str) -> dict[str, Any]:
         "digest": request.digest,
         "risk": request.risk,
         "risk_reasons": list(request.risk_reasons),
+        "blast": dict(request.blast),
         "environment": request.environment,
         "rule": request.rule,
         "needs": quorum(request),

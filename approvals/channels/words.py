@@ -30,6 +30,7 @@ def facts(request: ApprovalRequest, now: datetime | None = None) -> list[tuple[s
         ("Requested by", word(request, "requester") or request.requester.get_username()),
         ("Agent", word(request, "agent")),
         ("Repository", word(request, "repository")),
+        ("Touches", touches(request)),
         ("Goal", visible_line(word(request, "goal"), 300)),
         ("Policy", f"{request.policy_version}, rule {request.rule}" if request.policy_version else ""),
         ("Why you are asked", request.rule_reason),
@@ -37,6 +38,11 @@ def facts(request: ApprovalRequest, now: datetime | None = None) -> list[tuple[s
         ("Expires", f"{request.expires_at:%Y-%m-%d %H:%M} UTC ({until(request.expires_at, now)})"),
     ]
     return [(label, visible_line(value, 500)) for label, value in found if value]
+
+
+def touches(request: ApprovalRequest) -> str:
+    """What it touches, in counts: `files 2, lines added 18, branch main`."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in request.blast.items() if value != "")
 
 
 def quorum(request: ApprovalRequest) -> str:

@@ -5,6 +5,7 @@ This only decides whether people are asked. What a call can do is bounded by the
 
 from tools.risk.assess import HIGH_FROM, MEDIUM_FROM, Place, assess, assess_each, opinion_of, raised
 from tools.risk.programs import programs_of
+from tools.risk.reach import reach_of
 from tools.risk.targets import UNTOLD, branch_of
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "opinion_of",
     "programs_of",
     "raised",
+    "reach_of",
 ]

@@ -90,7 +90,7 @@ def token_in(text: str) -> str:
 def test_a_mail_goes_through_a_real_smtp_server_as_text_and_html(smtp, settings):
     settings.PUBLIC_URL = "https://countersign.example"
     approvals.approvers("grace")
-    request = approvals.request(command="git push origin 'naïve <b>branch</b>'\u202e")
+    request = approvals.request(command="git push origin 'naïve <b>branch</b>'\u202e", blast={"lines_added": 41})
     assert deliver(row(request))
     (envelope,) = smtp.taken
     assert envelope.rcpt_tos == ["grace@example.invalid"]
@@ -104,6 +104,7 @@ def test_a_mail_goes_through_a_real_smtp_server_as_text_and_html(smtp, settings)
         assert "⟦U+202E⟧" in body and "\u202e" not in body
         assert "https://countersign.example/a/" in body
         assert "It leaves this server." in body
+        assert "lines added 41" in body
     assert "<b>branch</b>" not in html
     assert "&lt;b&gt;branch&lt;/b&gt;" in html
     assert "<form" not in html and "<script" not in html

@@ -3,8 +3,8 @@
 import pytest
 
 from tools import registry, risk
-from tools.risk import Place, assess, assess_each, branch_of, programs_of, raised
-from tools.spec import Risk, RiskScore
+from tools.risk import Place, assess, assess_each, branch_of, programs_of, raised, reach_of
+from tools.spec import Call, Risk, RiskScore
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,58 @@ def test_an_opinion_raises_a_risk_and_never_lowers_it():
     assert raised(medium, calm) is medium
     assert risk.opinion_of({"level": "none"}) is None
     assert risk.opinion_of("high") is None
+
+
+PUSH = """To https://git.example.org/shop.git
+  refs/heads/fix/x: (new branch) -> bf73af0404
+  dry run: a new branch [new branch]
+
+2 commits:
+  bf73af0404 2026-11-21 Ada: 90 files changed, 9 lines added, 9 removed
+  af73af0404 2026-11-21 Ada: Start
+
+3 files changed, 18 lines added, 1 removed:
+  a +16 -0
+
+7 files changed, 1 line added, 7 removed
+"""
+
+
+def call(tool, *, many=False, **arguments):
+    return Call(tool=tool, schema_version=1, arguments=arguments, workspace_id="w", many=many)
+
+
+def test_what_a_call_reaches_is_told_by_the_tools_own_words():
+    pushing = {"remote_ref": "refs/heads/fix/x", "url": "https://git.example.org/shop.git", "remote_sha": ""}
+    assert reach_of(call("git.push", branch="fix/x"), PUSH, pushing) == {
+        "commits": 2,
+        "files": 3,
+        "lines_added": 18,
+        "lines_removed": 1,
+        "branch": "fix/x",
+        "remote": "https://git.example.org/shop.git",
+    }
+    tag = {"remote_ref": "refs/tags/v1", "url": "/srv/shop.git"}
+    assert reach_of(call("git.push_tag", tag="v1"), "Nothing to push", tag) == {
+        "ref": "refs/tags/v1",
+        "remote": "/srv/shop.git",
+    }
+    merge = "1 commit, 1 file changed, 2 lines added, 0 removed\nbf73 2026-11-21 Ada: Start"
+    assert reach_of(call("git.merge", ref="x"), merge, {"branch": "main"}) == {
+        "commits": 1,
+        "files": 1,
+        "lines_added": 2,
+        "lines_removed": 0,
+        "branch": "main",
+    }
+    moving = "x: 12, on top of 34\n4 commits would move, 2 files changed, 3 lines added, 1 removed\n  12 Ada: Start"
+    assert reach_of(call("git.rebase", onto="main"), moving, {"branch": "x"})["commits"] == 4
+    commit = "Commit on x by Ada <ada@example.org>\n1 file changed, 1 line added, 0 removed\n\n5 files changed, 1 line added, 0 removed"
+    assert reach_of(call("git.commit", message="m"), commit, {"branch": "x"})["files"] == 1
+    diff = "--- a/x\n+++ b/x\n@@ -1 +1,2 @@\n-old\n+new\n+more\n"
+    assert reach_of(call("files.write", path="x"), diff, {}) == {"files": 1, "lines_added": 2, "lines_removed": 1}
+
+
+def test_what_a_commands_files_say_is_not_its_reach():
+    assert reach_of(call("shell.exec", argv=["./x"]), "== x ==\n9 files changed, 9 lines added, 9 removed", {}) == {}
+    assert reach_of(call("shell.exec", many=True, calls=[{}, {}, {}]), PUSH, {}) == {"calls": 3}
