@@ -33,6 +33,7 @@ from audit.kinds import Event
 from audit.merkle import check_inclusion, leaf_hash, node_hash
 from audit.notes import CheckpointText, text_of
 from audit.proofs import Node, inclusion
+from audit.prove import latest_note
 from audit.tiles import folder_reader
 
 FORMAT = "countersign-bundle/v1"
@@ -86,7 +87,9 @@ def of_job(job_id: str, *, actor: Actor) -> bytes:
             (written,) = cursor.fetchone()
             cursor.execute(_PAYLOADS, ([row[1] for row in rows],))
             payloads = cursor.fetchall()
-        signed_root = CheckpointText.parse(text_of(note)).root
+        note = latest_note(above=max(row[0] for row in (*rows, *keys))) or note  # a cosigned one, if it holds them all
+        checkpoint = CheckpointText.parse(text_of(note))
+        size, signed_root = checkpoint.size, checkpoint.root
         try:  # the published files, where they are here and say what was signed
             node: Node = folder_reader(settings.AUDIT_PUBLISH_DIR, size).node
             records, enrolments = _proved(rows, size, signed_root, node), _proved(keys, size, signed_root, node)

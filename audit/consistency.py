@@ -79,13 +79,18 @@ def prove_consistency(old: str, new: str, verifier: NoteVerifier) -> Consistency
     Raises:
         InvalidNote: a checkpoint is not signed by this log's keys.
         InvalidProof: it does not: the log forked, or was cut.
-        CannotVerify: this log is shorter than the checkpoints.
+        CannotVerify: they stand the wrong way round, or this log is shorter than `new`.
     """
     with transaction.atomic():
         statements = tuple(rotation.statements())
         ring = Ring.build([verifier], statements)
         first, second = (ring.judge(note).checkpoint for note in (old, new))
-        if second.size > sequence.state()[0]:
+        held = sequence.state()[0]
+        if first.size > max(held, second.size):
+            raise InvalidProof(f"The log was cut: {first.size} records were signed, and it holds {held}.")
+        if not 0 < first.size <= second.size:
+            raise CannotVerify("Give the smaller checkpoint first, and none that is empty.")
+        if second.size > held:
             raise CannotVerify(f"This log holds fewer than {second.size} records: run audit_verify.")
         proof = _hashes(first, second)
     found = Consistency(old, new, tuple(proof), statements)
@@ -95,8 +100,6 @@ def prove_consistency(old: str, new: str, verifier: NoteVerifier) -> Consistency
 
 def _hashes(old: CheckpointText, new: CheckpointText) -> list[bytes]:
     """From the log's files where they hold what is needed, else from the database."""
-    if not 0 < old.size <= new.size:
-        raise InvalidProof("The older checkpoint must be the smaller one, and not empty.")
     files = folder_reader(settings.AUDIT_PUBLISH_DIR, new.size)
     try:
         proof = proofs.consistency(old.size, new.size, files.node)

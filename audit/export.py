@@ -66,6 +66,8 @@ def export(folder: Path, *, actor: Actor, payloads: bool = False) -> Exported:
     if note is None:
         raise CannotVerify("Nothing is signed yet: is audit_sequencer running?")
     checkpoint = CheckpointText.parse(text_of(note))
+    note = latest_note(above=checkpoint.size - 1) or note  # with cosignatures, where witnesses have seen all of it
+    checkpoint = CheckpointText.parse(text_of(note))
     with transaction.atomic():
         record(
             Event.LOG_EXPORTED,

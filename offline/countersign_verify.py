@@ -36,6 +36,7 @@ except ImportError:
 WHOLE, CANNOT, TAMPERED, STALE = 0, 1, 2, 3
 SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 BACKDATED, POSTDATED = timedelta(minutes=15), timedelta(minutes=5)
+COSIGNED_WITHIN = timedelta(minutes=10)
 UNFIT = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
@@ -250,7 +251,8 @@ class Policy:
         return sum(self.met(vkeys, member) for member in members) >= needed
 
 
-def check_quorum(report: Report, policy: Policy, note: Note) -> None:
+def cosigners(report: Report, policy: Policy, note: Note) -> dict[str, tuple[str, int]]:
+    """Who of the policy's witnesses cosigned: vkey -> (name, seconds since 1970)"""
     seen = {}
     for key in policy.witnesses.values():
         try:
@@ -258,10 +260,48 @@ def check_quorum(report: Report, policy: Policy, note: Note) -> None:
                 seen[key.vkey] = (key.name, int.from_bytes(signature[:8], "big"))
         except Bad as error:
             report.bad("cosignature_wrong", "A cosignature is forged: %s." % error)
-    for name, at in seen.values():
-        report.checked("witness %s cosigned it at %s" % (name, datetime.fromtimestamp(at, timezone.utc).isoformat()))
+    return seen
+
+
+def check_quorum(report: Report, policy: Policy, note: Note) -> None:
+    seen = cosigners(report, policy, note)
+    tell_cosigners(report, seen)
     if not policy.met(set(seen)):
         report.bad("quorum_missing", "Fewer witnesses cosigned the checkpoint than the policy asks for.", stale=True)
+
+
+def tell_cosigners(report: Report, seen: dict[str, tuple[str, int]]) -> None:
+    for name, at in seen.values():
+        report.checked("witness %s cosigned it at %s" % (name, datetime.fromtimestamp(at, timezone.utc).isoformat()))
+
+
+def check_log_quorum(report: Report, policy: Policy, notes: list[Note], size: int, beat: datetime | None) -> None:
+    """Of a whole log: witnesses are asked every few seconds, so the last records may have come after they were.
+
+    `notes`: checkpoints of this log, whose roots were compared with it; `beat`: the last heartbeat's time. A quorum must
+    stand under a checkpoint over all records, or have been there at most ten minutes before that heartbeat.
+    """
+    best, seen = -1, {}  # type: int, dict[str, tuple[str, int]]
+    for there, note in sorted(((note.checkpoint()[1], note) for note in notes), key=lambda one: one[0], reverse=True):
+        found = cosigners(report, policy, note) if there <= size else {}
+        if there <= size and policy.met(set(found)):
+            best, seen = there, found
+            break
+    if best < 0:
+        report.bad(
+            "quorum_missing", "No checkpoint was cosigned by as many witnesses as the policy asks for.", stale=True
+        )
+        return
+    report.checked("enough witnesses cosigned the first %d of %d records" % (best, size))
+    tell_cosigners(report, seen)
+    at = datetime.fromtimestamp(min([at for _, at in seen.values()] or [0]), timezone.utc)
+    if seen and best < size and (beat is None or beat - at > COSIGNED_WITHIN):
+        report.bad(
+            "quorum_missing",
+            "The last checkpoint that enough witnesses cosigned is of %s: %d of %d records."
+            % (at.isoformat(), best, size),
+            stale=True,
+        )
 
 
 # ---------------------------------------------------------------- checkpoint keys that follow each other
@@ -570,7 +610,7 @@ def do_export(report: Report, arguments: argparse.Namespace) -> None:
     folder = arguments.what[0]
     pinned = trusted(report, arguments, folder)
     note = read_note(folder / "checkpoint")
-    _, size, root = note.checkpoint()
+    _, size, _ = note.checkpoint()
     endorsers = {bytes.fromhex(line) for line in (folder / "enrolment.keys").read_text().split()}
     records = Records(report, endorsers)
     try:
@@ -580,7 +620,7 @@ def do_export(report: Report, arguments: argparse.Namespace) -> None:
         for index, vkey in records.opened:
             if vkey not in ring.keys:
                 report.bad("log_foreign", "The log was opened with another checkpoint key, %s." % vkey, index=index)
-        claims = read_claims(report, folder, ring, note, root)
+        claims, judged = read_claims(report, folder, ring, note)
         walk(report, folder, size, records, claims)
         check_upper_tiles(report, folder, size)
     except Bad as error:
@@ -596,16 +636,17 @@ def do_export(report: Report, arguments: argparse.Namespace) -> None:
         )
     policy = read_policy(arguments, folder)
     if policy is not None:
-        check_quorum(report, policy, note)
+        check_log_quorum(report, policy, judged, size, records.beat)
     if arguments.max_age is not None:
         age = datetime.now(timezone.utc) - (records.beat or datetime.min.replace(tzinfo=timezone.utc))
         if age > timedelta(minutes=arguments.max_age):
             report.bad("no_heartbeat", "The last heartbeat is older than %d minutes." % arguments.max_age, stale=True)
 
 
-def read_claims(report: Report, folder: Path, ring: Ring, note: Note, root: bytes) -> dict[int, dict[bytes, str]]:
-    """size -> {root: where it was said}"""
+def read_claims(report: Report, folder: Path, ring: Ring, note: Note) -> tuple[dict[int, dict[bytes, str]], list[Note]]:
+    """size -> {root: where it was said}, and the notes that say so"""
     claims: dict[int, dict[bytes, str]] = {}
+    judged = []
     found = [("checkpoint", note)]
     for name in ("checkpoints.jsonl", "cosigned.jsonl"):
         lines = (folder / name).read_text(encoding="utf-8").splitlines() if (folder / name).is_file() else []
@@ -622,7 +663,8 @@ def read_claims(report: Report, folder: Path, ring: Ring, note: Note, root: byte
         elif not why:
             _, size, said = one.checkpoint()
             claims.setdefault(size, {}).setdefault(said, where)
-    return claims
+            judged.append(one)
+    return claims, judged
 
 
 def walk(report: Report, folder: Path, size: int, records: Records, claims: dict[int, dict[bytes, str]]) -> None:
@@ -753,6 +795,8 @@ def do_bundle(report: Report, arguments: argparse.Namespace) -> None:
     if about.get("unsigned"):
         report.checked("NOTE: %d newer records of the job were not signed yet" % about["unsigned"])
     report.checked("%d payloads against their commitments" % records.payloads(files["payloads.jsonl"]))
+    if arguments.policy is not None:
+        check_quorum(report, Policy(arguments.policy.read_text(encoding="utf-8")), note)
 
 
 def read_endorsers(report: Report, arguments: argparse.Namespace, keys: list[dict]) -> set[bytes]:

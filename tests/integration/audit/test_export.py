@@ -295,6 +295,11 @@ def test_proofs_consistency_and_two_views_are_judged_elsewhere(log: Log, tmp_pat
     assert code == 2
     assert "SPLIT_VIEW" in text
     assert offline("compare", tmp_path / "kept", settings.AUDIT_PUBLISH_DIR / "checkpoint", "--vkey", vkey)[0] == 0
+    with pytest.raises(CommandError, match="smaller checkpoint first"):
+        consistent(second, first)
+    # of a log that was cut since, whoever kept a checkpoint learns it
+    (tmp_path / "later").write_text(key.sign(CheckpointText(key.name, second + 50, bytes(32)).text()))
+    assert consistent(tmp_path / "later", second) == 2
     with pytest.raises(CommandError, match="no checkpoint at"):
         call_command("audit_consistency", str(first), str(second + 100))
     for text in ("", "x\n", f"{key.name}\n5\n", data["old"].replace("\n\n", "\n")):

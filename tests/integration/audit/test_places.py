@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -21,6 +23,8 @@ from django.core import mail
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from audit import bundle
+from audit.actor import Actor, Target
 from audit.errors import NotDelivered
 from audit.models import Delivery
 from audit.notes import CheckpointText, CosignatureSigner, cosignatures, open_checkpoint
@@ -82,7 +86,8 @@ def _codes(**options: Any) -> tuple[int, set[str]]:
 
 
 def test_a_quorum_of_witnesses_stands_under_checkpoints_and_proofs(log: Log, witnesses: Witnesses):
-    (first,) = log.write()
+    job = str(uuid4())
+    (first,) = log.write(target=Target(type="job", id=job))
     log.settle()
     assert _codes() == (3, {"quorum_missing"})
     _deliver(log)
@@ -128,6 +133,28 @@ def test_a_quorum_of_witnesses_stands_under_checkpoints_and_proofs(log: Log, wit
     def elsewhere(*arguments: str) -> int:
         return subprocess.run([*program, *arguments], capture_output=True, timeout=120, check=False).returncode
 
+    trusted = ("--vkey", vkey, "--policy", settings.AUDIT_WITNESS_POLICY)
+    assert elsewhere("export", str(out), *trusted) == 0
+    late = out.with_name("late")  # what came after the witnesses were asked is not theirs yet, for ten minutes
+    log.settle()
+    call_command("audit_export", str(late), stdout=StringIO())
+    assert cosignatures((late / "checkpoint").read_text(), keys) == {}
+    assert elsewhere("export", str(late), *trusted) == 0
+    kept = (late / "cosigned.jsonl").read_text().splitlines()
+    (late / "cosigned.jsonl").write_text(f"{kept[0]}\n")  # one that the key before signed counts as well
+    assert elsewhere("export", str(late), *trusted) == 0
+    (late / "cosigned.jsonl").unlink()
+    assert elsewhere("export", str(late), *trusted) == 3
+    verifier = runpy.run_path(str(out / "countersign_verify.py"))
+    for minutes, code in ((9, 0), (11, 3)):
+        told = verifier["Report"]()
+        policy = verifier["Policy"](Path(settings.AUDIT_WITNESS_POLICY).read_text())
+        last = datetime.now(UTC) + timedelta(minutes=minutes)
+        verifier["check_log_quorum"](told, policy, [verifier["Note"](json.loads(kept[-1])["note"])], 1000, last)
+        assert told.code == code
+    packed = out.with_name("job.zip")
+    packed.write_bytes(bundle.of_job(job, actor=Actor.user(1)))
+    assert elsewhere("bundle", str(packed), *trusted) == 0
     cosigned = str(settings.AUDIT_PUBLISH_DIR / "checkpoint.cosigned")
     assert elsewhere("note", cosigned, "--vkey", vkey, "--policy", settings.AUDIT_WITNESS_POLICY) == 0
     plain = out / "checkpoint"
