@@ -20,7 +20,7 @@ from audit.checking.trust import Trust
 from audit.entries import commitment
 from audit.kinds import Event
 from audit.merkle import check_inclusion, leaf_hash
-from audit.models import Record
+from audit.models import Delivery, Record
 from audit.notes import open_checkpoint
 from audit.words import sentence
 from tests.integration.audit.conftest import Log, query
@@ -154,6 +154,11 @@ def test_the_picture_says_how_far_the_log_is(log: Log, auditor: Client):
     page = auditor.get("/audit/").content.decode()
     assert "the latest checkpoint" in page
     assert "being signed" in page
+    names = ["git:/srv/log", *(f"witness:number{number}" for number in range(9)), "witnesses"]
+    Delivery.objects.bulk_create(Delivery(name=name, size=1, failures=9 * (name[-1] == "8")) for name in names)
+    page = auditor.get("/audit/").content.decode()
+    assert all(name.rpartition(":")[2] in page for name in names)
+    assert "number8: 9 failed" in page
 
 
 def test_a_bundle_is_checked_with_the_log_s_key_alone(log: Log, auditor: Client, monkeypatch):
