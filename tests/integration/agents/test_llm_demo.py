@@ -9,6 +9,7 @@ from django.utils import timezone
 from agents.defaults import ensure_agents
 from agents.demo import GOAL, repository
 from agents.engine import intake
+from agents.engine.control import pause
 from agents.engine.execute import Delivery, execute
 from agents.models import Job, LlmCall, Repository, Step
 from agents.states import JobState, StepState
@@ -104,10 +105,13 @@ def test_a_denial_with_a_reason_sends_the_demo_another_way_and_it_asks_again(job
     assert "Not before Jonas has seen it." in git(remote, "show", f"{pushed}:RELEASE_NOTES.md")
 
 
-def test_three_denials_end_the_demo_and_nothing_is_pushed(job, remote):
+def test_three_denials_pause_the_demo_and_then_end_it_and_nothing_is_pushed(job, remote):
     for reason in ("No.", "Still no.", "Never."):
         assert work(job).state == JobState.WAITING, told(job)
         answer("deny", reason)
+    assert work(job).state == JobState.PAUSED, told(job)
+    assert job.paused_because
+    pause.resume_job(job.pk, by=Actor.user(job.owner_id), now=timezone.now())
     assert work(job).state == JobState.FAILED, told(job)
     assert "Never." in job.outcome
     assert branches(remote) == {"main"}
