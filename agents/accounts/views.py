@@ -2,7 +2,7 @@
 
 from functools import wraps
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from allauth.account.utils import get_next_redirect_url
 from allauth.account.views import LoginView
@@ -98,15 +98,23 @@ class Password(PasswordAgain):
 
 @method_decorator(PRIVATE, name="dispatch")
 class Activate(ActivateTOTPView):
-    """Its secret stands in the page: nothing of it is kept anywhere."""
+    """Its secret stands in the page: nothing of it is kept anywhere. Then back to what asked for it, past the codes."""
 
     form_class = ActivateForm
     template_name = "accounts/set_up.html"
+
+    def get_success_url(self) -> str:
+        after: str = super().get_success_url()
+        back = get_next_redirect_url(self.request)
+        return f"{after}?{urlencode({'next': back})}" if back else after
 
 
 @method_decorator(PRIVATE, name="dispatch")
 class Recovery(ViewRecoveryCodesView):
     template_name = "accounts/recovery_codes.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_context_data(**kwargs), "back": get_next_redirect_url(self.request)}
 
 
 @require_safe

@@ -42,7 +42,7 @@ def needed(request: HttpRequest, asked: bool, back_to: str) -> Factor | None:
     if fresh(at(request), timezone.now()):
         return None
     if not has_one(request.user):  # type: ignore[arg-type]
-        return Factor(set_up=False, address=reverse("mfa_activate_totp"))
+        return Factor(set_up=False, address=f"{reverse('mfa_activate_totp')}?{urlencode({'next': back_to})}")
     return Factor(set_up=True, address=f"{reverse('mfa_reauthenticate')}?{urlencode({'next': back_to})}")
 
 

@@ -47,6 +47,20 @@ def set_up(client: Client) -> str:
     return secret
 
 
+def test_who_sets_it_up_for_a_request_comes_back_to_it_and_to_no_other_server(ada):
+    client = entered()
+    set_up_for = f"{SET_UP}?next=%2Fapprovals%2F"
+    asked = client.get(set_up_for)
+    if asked.status_code == 302:
+        back = client.post(asked["Location"], {"password": "right"})
+        assert back["Location"] == set_up_for
+    (secret,) = re.findall(r'<code class="key"[^>]*>([A-Z2-7]+)</code>', client.get(set_up_for).content.decode())
+    done = client.post(set_up_for, {"code": pyotp.TOTP(secret).now()})
+    assert '<a class="button primary" href="/approvals/">Done</a>' in client.get(done["Location"]).content.decode()
+    elsewhere = client.get("/accounts/2fa/recovery-codes/?next=//evil.example/").content.decode()
+    assert '<a class="button primary" href="/accounts/profile/">Done</a>' in elsewhere
+
+
 def forget_codes() -> None:
     """As if the last code were minutes old."""
     for one in Authenticator.objects.filter(type="totp"):
