@@ -209,7 +209,7 @@ def _api(error: exceptions.APIException) -> Described:
     if isinstance(error.detail, (list, dict)):
         fields = list(_flatten(error.detail, ""))
         return error.status_code, error.default_code, _sentence(fields), fields, headers
-    field = FIELDS.get(str(code), "")
+    field = getattr(error, "field", "") or FIELDS.get(str(code), "")
     return error.status_code, str(code), str(error.detail), [(field, str(error.detail))] if field else [], headers
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.admin import AdminSite
+from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -65,7 +66,8 @@ class Pages:
         found = None
         if form.is_bound and form.is_valid() and form.given is not None:
             found = simulate.version(version, form.given)
-        return self._page(request, version, "simulate", form=form, found=found)
+        asked = Group.objects.filter(pk=found.decision.approvers_id).first() if found else None
+        return self._page(request, version, "simulate", form=form, found=found, asked=asked)
 
     def backtest(self, request: HttpRequest, version: PolicyVersion) -> HttpResponse:
         form, note = DaysForm(), NoteForm()

@@ -26,10 +26,11 @@ STATUS = {
 
 
 class Refused(APIException):
-    """One of STATUS, with its code and its words."""
+    """One of STATUS, with its code, its words and the field that it is about, where it is about one."""
 
     def __init__(self, error: ApprovalsError) -> None:
         self.status_code = STATUS[error.code]
+        self.field = str(getattr(error, "field", ""))
         super().__init__(detail=error.message, code=error.code)
 
 

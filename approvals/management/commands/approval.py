@@ -76,7 +76,8 @@ class Command(BaseCommand):
         except ApprovalsError as error:
             if options["json"]:
                 self.stdout.write(json.dumps({"code": error.code, "detail": error.message}))
-            raise CommandError(error.message, returncode=REFUSED) from None
+            field = getattr(error, "field", "")
+            raise CommandError(f"{field}: {error.message}" if field else error.message, returncode=REFUSED) from None
         if options["json"]:
             self.stdout.write(json.dumps(facts, default=str))
             return

@@ -196,7 +196,8 @@ def test_a_deputy_is_named_and_ended_by_rest_and_finds_the_request():
     now = timezone.now()
     given = {"deputy": "alan", "starts_at": (now - DAY).isoformat(), "ends_at": (now + DAY).isoformat()}
     for wrong in ({"deputy": "nobody"}, {"ends_at": given["starts_at"]}, {"groups": ["no-such"]}):
-        assert client(grace).post("/api/v1/delegations", {**given, **wrong}, format="json").status_code == 400
+        answer = client(grace).post("/api/v1/delegations", {**given, **wrong}, format="json")
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, next(iter(wrong)))
     assert request not in selectors.inbox(alan)
     made = client(grace).post("/api/v1/delegations", given, format="json").json()
     assert request in selectors.inbox(alan)
@@ -237,6 +238,8 @@ def test_the_command_line_does_what_the_pages_do():
     assert run("show", identity, "--as", "grace")["why_not"] == "You have voted on this request."
     assert run("take-back", identity, "--as", "grace")["state"] == "pending"
     assert run("ask", identity, "--as", "grace", "--text", "Why?")["state"] == "open"
+    with pytest.raises(CommandError, match=r"^ends_at: At most 92 days"):
+        run("delegate", "--as", "grace", "--to", "root", "--days", "200")
     with pytest.raises(CommandError, match="more than one person"):
         run("grant", identity, "--as", "grace")
     assert run("delegate", "--as", "grace", "--to", "root", "--days", "2")["deputy"] == "root"

@@ -180,6 +180,10 @@ def test_simulate_shows_every_rule_and_why(admin):
     assert "no rule matches" in said
     assert "owners is bob, wanted ada" in said
     assert "pol-decides" in shown(admin, path, tool="git.push", arguments='{"branch": "x"}', owner="ada")
+    asking = draft({"effect": "ask", "approvers": Group.objects.get_or_create(name="sre")[0]}, name="asks")
+    assert "1 of sre must agree." in shown(
+        admin, page(asking, "simulate"), tool="git.push", arguments='{"branch": "x"}'
+    )
     assert "This is no JSON" in shown(admin, path, tool="git.push", arguments="{")
     assert "branches" in shown(admin, path, tool="git.push", arguments='{"branches": 1}')
     assert "There is no such step" in shown(admin, path, step="nothing")
