@@ -234,7 +234,7 @@ def parse(model: type[Model], payload: object) -> Model:
     """
     if not isinstance(payload, Mapping):
         raise InvalidInput("The body must be a JSON object.")
-    problems = list(_unstorable(payload, "", 0))
+    problems = list(unstorable(payload, ""))
     if not problems:
         try:
             return model.model_validate(dict(payload))
@@ -271,6 +271,11 @@ def _message(error: Any) -> str:
         return "Letters, digits, - and _ only (a label's name also . and /), starting with a letter or a digit."
     text = str(error["msg"])
     return text[:1].upper() + text[1:] + "."
+
+
+def unstorable(value: object, path: str) -> Iterator[tuple[str, str]]:
+    """(where, what) of everything in a JSON value that could not be kept or signed."""
+    return _unstorable(value, path, 0)
 
 
 def _unstorable(value: object, path: str, depth: int) -> Iterator[tuple[str, str]]:

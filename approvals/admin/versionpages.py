@@ -66,7 +66,8 @@ class Pages:
         found = None
         if form.is_bound and form.is_valid() and form.given is not None:
             found = simulate.version(version, form.given)
-        asked = Group.objects.filter(pk=found.decision.approvers_id).first() if found else None
+        approvers = found.decision.approvers_id if found else None
+        asked = Group.objects.filter(pk=approvers).first() if approvers else None
         return self._page(request, version, "simulate", form=form, found=found, asked=asked)
 
     def backtest(self, request: HttpRequest, version: PolicyVersion) -> HttpResponse:

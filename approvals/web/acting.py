@@ -17,6 +17,8 @@ from approvals.errors import DecisionError, InvalidEdit
 from approvals.models import ApprovalRequest, Comment
 from approvals.web import base
 from approvals.web.preview import argument_text
+from audit.canonical import canonical_json
+from audit.errors import NotCanonical
 
 ARGUMENT = "argument:"
 
@@ -63,9 +65,9 @@ def edit(http: HttpRequest, request: ApprovalRequest) -> HttpResponse:
         "may": may,
         "why": why,
         "error": error.message if error else "",
-        "fields": [_field(name, value) for name, value in given.items()],
+        "fields": [_field(name, value, _typed(http, name) if error else None) for name, value in given.items()],
         "as_json": "json" in http.GET or "json" in http.POST,
-        "given": json.dumps(given, ensure_ascii=False, indent=2),
+        "given": (http.POST.get("arguments") if error else None) or json.dumps(given, ensure_ascii=False, indent=2),
         "diff": diff,
         "reason": http.POST.get("reason", ""),
         "reason_max": REASON_MAX,
@@ -166,8 +168,15 @@ def _back(request: ApprovalRequest) -> HttpResponse:
     return HttpResponseRedirect(request.get_absolute_url(), status=303)
 
 
-def _field(name: str, value: Any) -> Field:
+def _typed(http: HttpRequest, name: str) -> str | None:
+    """What somebody wrote stays in its box when it cannot be taken."""
+    sent = http.POST.get(ARGUMENT + name)
+    return sent.replace("\r\n", "\n") if sent is not None else None
+
+
+def _field(name: str, value: Any, typed: str | None) -> Field:
     text, words = argument_text(value)
+    text = text if typed is None else typed
     return Field(name=name, text=text, words=words, rows=min(20, max(1, text.count("\n") + 1 + len(text) // 90)))
 
 
@@ -193,9 +202,11 @@ def _value(name: str, old: Any, sent: str | None) -> Any:
 
 def _json(text: str, field: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError as error:
+        found = json.loads(text)
+        canonical_json(found)
+    except (ValueError, NotCanonical) as error:
         raise InvalidEdit(f"{field}: not JSON ({error}).", field=field) from None
+    return found
 
 
 def _diff(before: dict[str, Any], after: dict[str, Any]) -> str:

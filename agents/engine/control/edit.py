@@ -14,7 +14,7 @@ from agents.engine.gate import call_of
 from agents.engine.transitions import lock_job_of, move_step, step_facts, step_target
 from agents.errors import InvalidInput, NotNow
 from agents.models import Job, Step
-from agents.payload import MAX_ARGUMENTS_BYTES
+from agents.payload import MAX_ARGUMENTS_BYTES, unstorable
 from agents.states import JOB_DONE, StepState
 from approvals import requests
 from approvals.models import ApprovalRequest
@@ -65,6 +65,8 @@ def why_not(job: Job, step: Step) -> str:
 
 def checked(tool: str, arguments: Mapping[str, Any]) -> None:
     """Raises InvalidInput where the tool does not take these arguments."""
+    for field, message in unstorable(arguments, "arguments"):
+        raise InvalidInput(message, field=field)
     if len(canonical_json(arguments)) > MAX_ARGUMENTS_BYTES:
         raise InvalidInput(f"Must be at most {MAX_ARGUMENTS_BYTES // 1024} KiB.", field="arguments")
     try:

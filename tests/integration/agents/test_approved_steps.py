@@ -266,7 +266,14 @@ def test_an_edit_is_decided_anew_and_not_by_its_editor():
     job, request = asking({"quorum": 2})
     approve(request, alan)
     given = {"by": grace, "reason": "", "channel": "page", "now": timezone.now()}
-    for bad in ({"text": "x"}, {"text": 7}, {"nothing": "x"}):
+    for bad in (
+        {"text": "x"},
+        {"text": 7},
+        {"nothing": "x"},
+        {"text": "\x00"},
+        {"text": "\ud800"},
+        {"text": float("nan")},
+    ):
         with pytest.raises(InvalidEdit):
             editing.edit(request_id=request.pk, arguments=bad, **given)
     assert state(request) == "pending"

@@ -147,6 +147,10 @@ def test_an_edit_that_is_none_says_why_and_keeps_what_was_written():
     assert same.status_code == 400 and "the arguments that it has" in same.content.decode()
     broken = client.post(f"{path}?json", {"arguments": "{oops", "json": "1", "step": "check"})
     assert broken.status_code == 400 and "not JSON" in broken.content.decode()
+    assert "{oops" in broken.content.decode(), "what was written stays"
+    for unkept in ('{"branch": NaN}', '{"branch": "\\ud800"}'):
+        answer = client.post(f"{path}?json", {"arguments": unkept, "json": "1", "step": "check"})
+        assert answer.status_code == 400 and "not JSON" in answer.content.decode()
     listed = client.post(path, {"arguments": "[1]", "step": "save"})
     assert listed.status_code == 400 and "JSON object" in listed.content.decode()
     shown = client.post(path, {"argument:branch": "ma\u202ein", "argument:remote": "origin", "step": "check"})
