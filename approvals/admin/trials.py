@@ -67,8 +67,10 @@ class CallForm(forms.Form):
             return cleaned
         try:
             arguments = json.loads(cleaned.get("arguments") or "{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.add_error("arguments", f"This is no JSON: {error}")
+            return cleaned
+        if self.errors:
             return cleaned
         call: dict[str, Any] = {name: cleaned[name] for name in ("tool", *_CALL_TEXTS) if cleaned.get(name)}
         call |= {"arguments": arguments, "first_use": cleaned["first_use"]}

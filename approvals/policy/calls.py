@@ -132,4 +132,6 @@ def _moment(given: Any, now: datetime) -> datetime:
         found = datetime.fromisoformat(given)
     except (TypeError, ValueError):
         raise InvalidTrial("Must be a moment such as 2026-03-02T10:00:00+01:00.", field="now") from None
+    if not 1970 < found.year < 9999:  # the same moment must have a date in every time zone
+        raise InvalidTrial("Must be in the years from 1971 to 9998.", field="now")
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

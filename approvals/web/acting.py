@@ -204,6 +204,8 @@ def _json(text: str, field: str) -> Any:
     try:
         found = json.loads(text)
         canonical_json(found)
+    except RecursionError:
+        raise InvalidEdit(f"{field}: nested too deeply.", field=field) from None
     except (ValueError, NotCanonical) as error:
         raise InvalidEdit(f"{field}: not JSON ({error}).", field=field) from None
     return found

@@ -1,6 +1,6 @@
 """Out of office: who decides in whose place, and until when."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from django import forms
@@ -40,6 +40,12 @@ class DeputyForm(forms.Form):
         if found is None:
             raise forms.ValidationError("There is no active user of this name.")
         return found
+
+    def clean_last_day(self) -> date:
+        day: date = self.cleaned_data["last_day"]
+        if day == date.max:  # nothing comes after it
+            raise forms.ValidationError(f"At most {service.LONGEST.days} days.")
+        return day
 
 
 @base.page(*base.BOTH)

@@ -178,7 +178,7 @@ def _told(request: ApprovalRequest) -> dict[str, Any]:
 def _json(text: str, wrong: ApprovalsError) -> dict[str, Any]:
     try:
         given = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise wrong from None
     if not isinstance(given, dict):
         raise wrong

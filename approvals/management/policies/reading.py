@@ -157,7 +157,7 @@ def _given(options: dict[str, Any]) -> Any:
     text = options["call"] if options["call"] is not None else read(options["call_file"])
     try:
         given = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidTrial(f"The call is no JSON: {error}", field="call") from None
     if not isinstance(given, dict):
         raise InvalidTrial("The call must be an object.", field="call")

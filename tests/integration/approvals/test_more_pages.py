@@ -95,7 +95,13 @@ def test_a_deputy_is_named_sees_the_request_and_decides_in_that_place():
     form = {"deputy": "alan", "first_day": str(today), "last_day": str(today + timedelta(days=2)), "reason": "away"}
     client, deputy = signed_in(grace), signed_in(alan)
     assert deputy.get(request.get_absolute_url()).status_code == 404
-    for wrong in ({"deputy": "nobody"}, {"deputy": "grace"}, {"last_day": "2020-01-01"}, {"first_day": "x"}):
+    for wrong in (
+        {"deputy": "nobody"},
+        {"deputy": "grace"},
+        {"last_day": "2020-01-01"},
+        {"first_day": "x"},
+        {"last_day": "9999-12-31"},
+    ):
         assert client.post("/approvals/deputies/", {**form, **wrong}).status_code == 400, wrong
     assert not Delegation.objects.exists()
     assert client.post("/approvals/deputies/", form).status_code == 303
@@ -148,6 +154,8 @@ def test_an_edit_that_is_none_says_why_and_keeps_what_was_written():
     broken = client.post(f"{path}?json", {"arguments": "{oops", "json": "1", "step": "check"})
     assert broken.status_code == 400 and "not JSON" in broken.content.decode()
     assert "{oops" in broken.content.decode(), "what was written stays"
+    deep = client.post(path, {"arguments": "[" * 100_000, "step": "save"})
+    assert deep.status_code == 400 and "nested too deeply" in deep.content.decode()
     for unkept in ('{"branch": NaN}', '{"branch": "\\ud800"}'):
         answer = client.post(f"{path}?json", {"arguments": unkept, "json": "1", "step": "check"})
         assert answer.status_code == 400 and "not JSON" in answer.content.decode()

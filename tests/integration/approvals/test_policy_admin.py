@@ -187,6 +187,10 @@ def test_simulate_shows_every_rule_and_why(admin):
     assert "This is no JSON" in shown(admin, path, tool="git.push", arguments="{")
     assert "branches" in shown(admin, path, tool="git.push", arguments='{"branches": 1}')
     assert "There is no such step" in shown(admin, path, step="nothing")
+    said = shown(admin, path, tool="git.push", arguments='{"branch": "x"}', now="9999-12-31T23:59:59-12:00")
+    assert "years from 1971" in said
+    assert "Null characters" in shown(admin, path, tool="git.push", arguments='{"branch": "x"}', groups="a\x00")
+    assert "This is no JSON" in shown(admin, path, tool="git.push", arguments="[" * 100_000)
     with played(decided(7, "deny", call("files.read"))):
         assert "pol-decides" in shown(admin, path, step="000007")
 
