@@ -11,6 +11,7 @@ from approvals.decisions import approvals, decide
 from approvals.errors import DecisionError
 from approvals.models import Vote
 from approvals.people import acting_user
+from approvals.quorum import standing
 from approvals.visible import visible_line
 
 REFUSED = 3
@@ -44,5 +45,5 @@ class Deciding(BaseCommand):
             facts = {"approval": str(found.pk), "state": found.state, "approvals": count, "quorum": found.quorum}
             self.stdout.write(json.dumps(facts))
         else:
-            still = f" ({count} of {found.quorum})" if found.state == found.State.PENDING else ""
+            still = f" ({standing(found).words})" if found.state == found.State.PENDING else ""
             self.stdout.write(f"{found.get_state_display()}{still}: {visible_line(found.command, 200)}")

@@ -38,7 +38,7 @@ def test_the_only_superuser_is_the_default():
 def test_a_quorum_is_counted():
     approvals.approvers("grace", "alan")
     request = approvals.request(quorum=2)
-    assert run("approve", str(request.pk), "--as", "grace").startswith("Pending (1 of 2)")
+    assert run("approve", str(request.pk), "--as", "grace").startswith("Pending (1 of 2 from approvers)")
 
 
 def test_deny_needs_a_reason():
