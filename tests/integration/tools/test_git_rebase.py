@@ -108,6 +108,8 @@ def test_what_would_be_lost_or_is_not_there_is_refused(door: Door, remote: Remot
     for arguments in ({"onto": "nowhere"}, {"onto": "origin/main", "branch": "nowhere"}):
         assert door.run("git.rebase", **arguments).data["code"] == "unknown_ref"
         assert "would fail" in door.preview("git.rebase", **arguments)[0]
+    said = door.run("git.rebase", onto="origin/nowhere").text
+    assert "'origin/nowhere'" in said  # as it was asked for
     for arguments in ({"onto": "--exec=x"}, {"onto": "main", "branch": "-x"}):
         with pytest.raises(ToolRefused):
             door.run("git.rebase", **arguments)

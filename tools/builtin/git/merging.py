@@ -135,7 +135,8 @@ class Merge(GitTool):
 
 def locate(git: Git, ref: str) -> str:
     """`ref`, or origin's branch of that name where the workspace has none of its own."""
-    return ref if git.find(ref) else f"refs/remotes/origin/{ref}"
+    remote = f"refs/remotes/origin/{ref}"
+    return remote if not git.find(ref) and git.find(remote) else ref
 
 
 def _merged(git: Git, ref: str, sha: str, before: str) -> Result:
