@@ -127,7 +127,8 @@ def test_an_emergency_has_a_page_of_its_own_and_somebody_else_reviews_it(setting
     grace.user_permissions.add(Permission.objects.get(codename="break_the_glass"))
     client = signed_in(type(grace).objects.get(pk=grace.pk))
     assert "break-glass" in client.get(request.get_absolute_url()).content.decode()
-    assert client.post(path, {"reason": "short"}).status_code == 400
+    short = client.post(path, {"reason": "short"})
+    assert short.status_code == 400 and "At least 20 characters" in short.content.decode()
     settings.STEP_UP = True
     assert "second factor" in client.get(path).content.decode()
     assert client.post(path, {"reason": "The shop is down, all of it."}).status_code == 403
