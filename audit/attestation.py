@@ -34,6 +34,11 @@ _COLUMNS = """
 SELECT attname::text, atttypid::regtype::text, attnotnull::text FROM pg_attribute
   WHERE attrelid = 'audit_event'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY 1
 """
+# What hides rows or takes them away: PostgreSQL remembers that a table once had a rule.
+_HIDING = """
+SELECT relname::text, relhasrules::text, relrowsecurity::text FROM pg_class
+  WHERE oid = ANY(%s::text[]::regclass[]) ORDER BY 1
+"""
 _LATEST = """
 SELECT body::jsonb #>> '{context,guards}', body::jsonb #>> '{context,release}' FROM (
   SELECT id, body FROM audit_event WHERE event = %s UNION ALL SELECT id, body FROM audit_kept WHERE event = %s) r
@@ -42,7 +47,7 @@ SELECT body::jsonb #>> '{context,guards}', body::jsonb #>> '{context,release}' F
 
 
 def guards_digest() -> str:
-    """SHA-256, in hex, over what the database's catalogs say of the log's triggers, functions and columns."""
+    """SHA-256, in hex, over what the database's catalogs say of the log's triggers, functions, columns and rules."""
     found = []
     with connection.cursor() as cursor:
         for query, names in (
@@ -50,6 +55,7 @@ def guards_digest() -> str:
             (_EVENT_TRIGGERS, EVENT_TRIGGERS),
             (_FUNCTIONS, FUNCTIONS),
             (_COLUMNS, None),
+            (_HIDING, TABLES),
         ):
             cursor.execute(query, None if names is None else (list(names),))
             found.append([list(row) for row in cursor.fetchall()])
