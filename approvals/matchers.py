@@ -65,8 +65,13 @@ def words(matcher: Matcher) -> str:
     said = []
     for name, pattern in sorted(matcher.items()):
         plain = _plain(pattern)
-        said.append(f'{name} is "{plain}"' if plain is not None else f'{name} is like "{pattern}"')
+        said.append(f"{name} is {_quoted(plain)}" if plain is not None else f"{name} is like {_quoted(pattern)}")
     return " and ".join(said) or "it has no arguments"
+
+
+def _quoted(text: str) -> str:
+    """In quotes, unless it is a list or an object, which has its own."""
+    return text if text.startswith(("[", "{")) else f'"{text}"'
 
 
 def literal(value: str) -> str:
