@@ -200,6 +200,26 @@ def test_a_checkpoint_that_was_signed_but_not_kept_is_kept_after_a_crash(log: Lo
     assert query("SELECT note FROM audit_checkpoint ORDER BY id DESC LIMIT 1") == [(signed,)]
 
 
+def test_writers_that_never_pause_do_not_keep_a_checkpoint_waiting(log: Log, monkeypatch):
+    """Whenever records got their places, another one waits already: a round ends all the same, and signs."""
+    real, rounds = sequence.advance, []
+
+    def advance(size: int, **options: int) -> int:
+        assert len(rounds) < 3, "a round goes after what is written meanwhile"
+        grown = real(size, **options)
+        rounds.append(grown)
+        log.write()
+        return grown
+
+    log.write(3)
+    log.settle()
+    log.write(2)
+    monkeypatch.setattr(sequence, "advance", advance)
+    size = log.sequencer.round(datetime.now(UTC))
+    assert query("SELECT max(size) FROM audit_checkpoint") == [(size,)]
+    assert query("SELECT count(*) FROM audit_pending") == [(1,)]
+
+
 @pytest.mark.parametrize("fresh", [False, True], ids=["running", "started again"])
 def test_a_rewritten_tail_is_not_signed(log: Log, tamper, fresh):
     log.write(3)
