@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import django
@@ -15,6 +16,12 @@ from django.db import connection, transaction
 
 CHANGE = "CREATE TABLE IF NOT EXISTS bench_change (id uuid PRIMARY KEY, body text NOT NULL)"
 _INSERT = "INSERT INTO bench_change (id, body) VALUES (%s, %s)"
+# The log's own table without what makes it a log: no trigger, no signature, no queue, not in parts.
+SAME = "CREATE TABLE IF NOT EXISTS bench_event (LIKE audit_event INCLUDING DEFAULTS INCLUDING INDEXES)"
+_SAME = """
+INSERT INTO bench_event (id, body, signature, kid, created_at, event, outcome, actor_type, actor_id, actor_for,
+    target_type, target_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
 _MANY = """
 INSERT INTO audit_event (id, body, signature, kid)
   SELECT * FROM unnest(%s::uuid[], %s::text[], %s::bytea[], %s::text[])
@@ -62,6 +69,42 @@ def changes(seconds: float, *, recorded: bool) -> dict[str, Any]:
     return {"done": done, "seconds": time.perf_counter() - began}
 
 
+def rows(seconds: float, *, recorded: bool) -> dict[str, Any]:
+    """Transactions of one record each; or of one row of the same columns and indexes, as an application without an
+    audit log would write it."""
+    done, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        with transaction.atomic():
+            if recorded:
+                write_one(done)
+            else:
+                _insert_same(done)
+        done += 1
+    return {"done": done, "seconds": time.perf_counter() - began}
+
+
+def _insert_same(number: int) -> None:
+    from audit.ids import uuid7
+
+    given, identifier, at = _arguments(number), uuid7(), datetime.now(UTC)
+    actor, target = given["actor"], given["target"]
+    body = {
+        "v": 1,
+        "id": str(identifier),
+        "ts": at.isoformat(),
+        "actor": {"type": actor.type, "id": actor.id, "on_behalf_of": actor.on_behalf_of},
+        "event": given["event"],
+        "target": {"type": target.type, "id": target.id},
+        "outcome": "ok",
+        "context": given["context"],
+        "commit": {},
+    }
+    values = (identifier, json.dumps(body, default=str), bytes(64), "0" * 16, at, given["event"], "ok")
+    people = (actor.type, actor.id, actor.on_behalf_of, target.type, target.id)
+    with connection.cursor() as cursor:
+        cursor.execute(_SAME, (*values, *people))
+
+
 def fill(count: int) -> dict[str, Any]:
     """Many signed records, a thousand a transaction."""
     from audit.enrolment import process_key
@@ -89,6 +132,8 @@ def marks(seconds: float) -> dict[str, Any]:
 _WHAT: dict[str, Callable[[float], dict[str, Any]]] = {
     "plain": lambda number: changes(number, recorded=False),
     "recorded": lambda number: changes(number, recorded=True),
+    "same": lambda number: rows(number, recorded=False),
+    "record": lambda number: rows(number, recorded=True),
     "fill": lambda number: fill(int(number)),
     "marks": marks,
 }
