@@ -6,8 +6,8 @@ from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from agents import rates
 from agents.models import ApiToken
+from approvals import rates
 
 WINDOW_S = 60
 

@@ -12,7 +12,6 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from agents import rates
 from agents.errors import AgentsError, InvalidInput, NotVisible, QueueFull
 from agents.models import Job, TriggerEvent, Webhook, WebhookDelivery
 from agents.submit import submit
@@ -28,6 +27,7 @@ from agents.triggers.errors import (
     OwnerInactive,
     TooManyDeliveries,
 )
+from approvals import rates
 
 WINDOW_S = 60
 DEPTH_MAX = 32

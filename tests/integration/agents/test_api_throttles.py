@@ -3,8 +3,8 @@
 import pytest
 from django.utils import timezone
 
-from agents import rates
 from agents.tokens import create_token
+from approvals import rates
 from audit.actor import Actor
 from tests.factories.people import user
 from tests.integration.agents.api import client, problem

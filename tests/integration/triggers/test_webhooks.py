@@ -13,10 +13,10 @@ from django.test import Client
 from django.utils import timezone
 from standardwebhooks import Webhook as Standard
 
-from agents import rates
 from agents.engine import expressions
 from agents.models import Job, TriggerEvent, Webhook, WebhookDelivery
 from agents.triggers import changes
+from approvals import rates
 from tests.integration.agents.api import problem, step
 
 URL = "/hooks/ci/"
