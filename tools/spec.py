@@ -236,6 +236,10 @@ class Tool(ABC):
     needs_profile: ClassVar[str] = "read"
     # False: the tool is the engine's own (a model call); it is governed and audited but not offered to models.
     offered: ClassVar[bool] = True
+    # Calls for its page in docs/reference/tools: each fits the schema and passes `check`, which a test holds.
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    # What takes its effect back, in words for its page: the tool of an undoing step, or what it does by itself.
+    undone_by: ClassVar[str] = ""
 
     def check(self, arguments: Mapping[str, Any]) -> None:  # noqa: B027
         """Pure checks that the schema cannot say.
