@@ -17,6 +17,7 @@ BROWSER_ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
+WHOLE = ("e2e/", "chaos/", "browser/")
 NO_BROWSER = "no Chromium was found: put one on PATH or name it in CHROMIUM"
 
 
@@ -27,12 +28,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What asks for a browser or the stack carries their marker, so that `-m 'not stack'` leaves it out."""
+    groups: dict[pytest.Item, str] = {}
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "browser" in fixtures or "chromium" in fixtures:
             item.add_marker(pytest.mark.browser)
         if "stack" in fixtures:
             item.add_marker(pytest.mark.stack)
+        # what runs a whole stack comes first and one after the other, beside the rest, which goes by files
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        whole = "stack" in fixtures or path.startswith(WHOLE)
+        groups[item] = "" if whole else path
+        item.add_marker(pytest.mark.xdist_group(groups[item] or "whole"))
+    items.sort(key=lambda item: groups[item] != "")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,10 +1,12 @@
 """What `bin/test` runs: the checks, then pytest against a PostgreSQL and a Redis of its own in a temporary folder.
 
-bin/test                  everything
+bin/test                  everything; on two cores or more in two processes, each with servers of its own
 bin/test --checks         the checks alone
-bin/test tests/unit -x    these tests alone; what follows goes to pytest
+bin/test tests/unit -x    these tests alone, in one process (or with -n2 in two); what follows goes to pytest
 """
 
+import contextlib
+import json
 import os
 import shutil
 import signal
@@ -43,6 +45,10 @@ NOT_HANDED_ON = (
     ),
     *("EMAIL_HOST", "EMAIL_HOST_USER", "EMAIL_HOST_PASSWORD", "EMAIL_FROM", "SLACK_WEBHOOK_URL", "FLOWER_URL"),
 )
+TWO = "-n2"
+PROCESS = "PYTEST_XDIST_WORKER"  # gw0, gw1: set by pytest-xdist
+# {name of a process of pytest: its variables}, as JSON
+SHARDS = "COUNTERSIGN_TEST_SHARDS"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -54,28 +60,35 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="countersign-test-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)
-        postgres, redis = Postgres(folder / "postgres", fast=True), Redis(folder / "redis")
+        several = TWO in arguments or (whole and len(os.sched_getaffinity(0)) > 1)
+        shards = 2 if several else 1
         try:
-            postgres.launch()
-            redis.launch()
-            postgres.wait()
-            redis.wait()
-            environ = _environment(folder, postgres, redis)
-            failed = _run_checks(environ) if whole or checks_only else []
-            code = 0
-            if not checks_only:
-                code = _run([sys.executable, "-m", "pytest", *arguments], environ)
-            if whole or checks_only:
-                say(f"checks: {', '.join(failed)} FAILED" if failed else f"checks: {len(CHECKS)} passed")
-            return code or (1 if failed else 0)
+            with contextlib.ExitStack() as stack:
+                places = [_place(folder / str(number), stack) for number in range(shards)]
+                environ = {**_environment(), **places[0]}
+                failed = _run_checks(environ) if whole or checks_only else []
+                code = 0
+                if not checks_only:
+                    if shards > 1:
+                        environ[SHARDS] = json.dumps({f"gw{number}": place for number, place in enumerate(places)})
+                        rest = [word for word in arguments if word != TWO]
+                        arguments = [TWO, "--dist=loadgroup", "--no-loadscope-reorder", *rest]
+                    code = _run([sys.executable, "-m", "pytest", *arguments], environ)
+                if whole or checks_only:
+                    say(f"checks: {', '.join(failed)} FAILED" if failed else f"checks: {len(CHECKS)} passed")
+                return code or (1 if failed else 0)
         except StackError as error:
             complain(str(error))
             return 2
         except KeyboardInterrupt:
             return 130
-        finally:
-            redis.stop()
-            postgres.stop()
+
+
+def use_own_servers() -> None:
+    """In one of several processes of pytest: the servers and folders that `bin/test` started for it. Called before the
+    settings are read."""
+    places = json.loads(os.environ.get(SHARDS, "{}"))
+    os.environ.update(places.get(os.environ.get(PROCESS, ""), {}))
 
 
 def find_browser() -> str:
@@ -86,19 +99,29 @@ def find_browser() -> str:
     return next((path for path in map(shutil.which, BROWSERS) if path), "")
 
 
-def _environment(folder: Path, postgres: Postgres, redis: Redis) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in NOT_HANDED_ON}
-    for name in ("DATABASE_URL_FILE", "REDIS_URL_FILE"):
-        kept.pop(name, None)
+def _place(folder: Path, stack: contextlib.ExitStack) -> dict[str, str]:
+    """Starts a PostgreSQL and a Redis, which end with the stack; gives the variables that lead there."""
+    folder.mkdir(mode=0o755)
+    postgres, redis = Postgres(folder / "postgres", fast=True), Redis(folder / "redis")
+    stack.callback(postgres.stop)
+    stack.callback(redis.stop)
+    postgres.launch()
+    redis.launch()
+    postgres.wait()
+    redis.wait()
     return {
-        **kept,
         "DATABASE_URL": postgres.url("postgres"),
         "REDIS_URL": redis.url(),
         "COUNTERSIGN_DATA_DIR": str(folder / "data"),
         "COUNTERSIGN_WORKSPACE_DIR": str(folder / "workspaces"),
-        "DJANGO_SETTINGS_MODULE": "config.settings.test",
-        "CHROMIUM": find_browser(),
     }
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in NOT_HANDED_ON}
+    for name in ("DATABASE_URL_FILE", "REDIS_URL_FILE"):
+        kept.pop(name, None)
+    return {**kept, "DJANGO_SETTINGS_MODULE": "config.settings.test", "CHROMIUM": find_browser()}
 
 
 def _run_checks(environ: dict[str, str]) -> list[str]:

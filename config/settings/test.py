@@ -1,6 +1,10 @@
 """Tests. `bin/test` starts the servers and sets the addresses."""
 
-from config.settings.dev import *
+from config.devstack.testrun import use_own_servers
+
+use_own_servers()
+
+from config.settings.dev import *  # noqa: E402
 
 DEVELOPMENT = True
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
