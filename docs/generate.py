@@ -105,6 +105,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "ALLOW_LOCAL_REPOSITORIES": "Also repositories by path or `file://`. On in development, off in production.",
         "ALLOW_LOCAL_WEBHOOKS": "Outgoing webhooks also to `http://` and to addresses that are not on the public internet. "
         "On in development, off in production.",
+        "EGRESS_EXCEPTIONS": "Addresses that calls may reach although they are not of the public internet, such as a "
+        "company's package mirror: `10.1.2.3:443`, `10.8.0.0/16`. The host must be allowed as well.",
         "GIT_CREDENTIALS_FILE": "Path of a file with logins for https remotes. A path, never the contents.",
         "GIT_IDENTITY": "Author and committer of the agents' commits.",
         "SANDBOX_TIER": "Forces `bwrap`, `ns` or `ll` instead of the best that works.",

@@ -269,6 +269,8 @@ ALLOW_LOCAL_WEBHOOKS = env.boolean("ALLOW_LOCAL_WEBHOOKS", False)
 GIT_CREDENTIALS_FILE = env.text("GIT_CREDENTIALS_FILE", "")
 # Author and committer of the commits that agents make, as `Name <address>`.
 GIT_IDENTITY = env.text("GIT_IDENTITY", "Countersign agent <agent@countersign.invalid>")
+# Addresses that calls may reach although they are not of the public internet: `address`, `network/prefix`, each with `:port`.
+EGRESS_EXCEPTIONS = env.words("EGRESS_EXCEPTIONS", "")
 
 # Policies: who proposes a draft does not publish it; drafts are tried on the decisions of so many days before (0: not
 # asked for); a draft's shadow ends by itself after so many days.
