@@ -72,6 +72,8 @@ class Event(StrEnum):
     TOKEN_CREATED = "token.created"
     TOKEN_REVOKED = "token.revoked"
     TOKEN_USED = "token.used"
+    SECRET_USED = "secret.used"
+    SECRET_ROTATED = "secret.rotated"
     # workers
     WORKER_TOLD = "worker.told"
     # what starts jobs, and what tells others

@@ -46,6 +46,8 @@ _SENTENCES = {
     "token.created": "{who} made an API token",
     "token.revoked": "{who} revoked an API token",
     "token.used": "{who} used an API token",
+    "secret.used": "{who} used the {what} in {tool}",
+    "secret.rotated": "The {what} has another value than before",
     "admin.changed": "{who} {action} {what}",
     "log.opened": "The log was opened",
     "log.heartbeat": "The log is alive",

@@ -108,6 +108,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "EGRESS_EXCEPTIONS": "Addresses that calls may reach although they are not of the public internet, such as a "
         "company's package mirror: `10.1.2.3:443`, `10.8.0.0/16`. The host must be allowed as well.",
         "GIT_CREDENTIALS_FILE": "Path of a file with logins for https remotes. A path, never the contents.",
+        "SECRETS_DIR": "Files whose contents agents may use by handles, a secret each "
+        "([how to](../howto/secrets.md)). Only the workers' user reads it.",
         "GIT_IDENTITY": "Author and committer of the agents' commits.",
         "SANDBOX_TIER": "Forces `bwrap`, `ns` or `ll` instead of the best that works.",
     },
@@ -406,7 +408,7 @@ def tools_page() -> str:
     """Every registered tool. Raises SystemExit where EXAMPLES and the registry disagree."""
     from tools import registry
 
-    tools = registry.every()
+    tools = registry.builtin()
     if {tool.name for tool in tools} != set(EXAMPLES):
         different = sorted({tool.name for tool in tools} ^ set(EXAMPLES))
         raise SystemExit(f"docs/generate.py: EXAMPLES and the tools differ in {', '.join(different)}.")

@@ -1,8 +1,11 @@
-"""Permits: what may run, exactly once."""
+"""Permits: what may run, exactly once. The models of this app's packages are named here, where Django looks."""
 
 from django.db import models
 
 from audit.ids import uuid7
+from tools.secrets.models import SecretHandle
+
+__all__ = ["Permit", "SecretHandle"]
 
 
 class Permit(models.Model):

@@ -267,6 +267,8 @@ ALLOW_LOCAL_REPOSITORIES = env.boolean("ALLOW_LOCAL_REPOSITORIES", False)
 ALLOW_LOCAL_WEBHOOKS = env.boolean("ALLOW_LOCAL_WEBHOOKS", False)
 # Logins for https remotes, a line `https://user:token@host[/path]` each (git-credential-store(1)).
 GIT_CREDENTIALS_FILE = env.text("GIT_CREDENTIALS_FILE", "")
+# Files whose contents agents may use by handles (see docs/howto/secrets.md), a secret each.
+SECRETS_DIR = Path(env.text("SECRETS_DIR", str(DATA_DIR / "agent-secrets"))).resolve()
 # Author and committer of the commits that agents make, as `Name <address>`.
 GIT_IDENTITY = env.text("GIT_IDENTITY", "Countersign agent <agent@countersign.invalid>")
 # Addresses that calls may reach although they are not of the public internet: `address`, `network/prefix`, each with `:port`.
