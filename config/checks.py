@@ -40,7 +40,7 @@ def queues(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             f"The tool {tool.name} runs on the queue {tool.queue!r}, which no group of WORKER_GROUPS serves.",
             id="countersign.E001",
         )
-        for tool in registry.every()
+        for tool in registry.builtin()
         if tool.queue not in counts
     ]
     found += [

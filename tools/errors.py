@@ -2,6 +2,7 @@
 
 ToolError
 ├── UnknownTool            no tool of that name
+│   └── ToolDisabled       there is one, and no administrator lets it be used (as it is now)
 ├── InvalidArguments       the arguments do not fit the tool's schema; `field` names where
 ├── ToolRefused            the tool itself refuses these arguments (a ref with a leading dash, a path outside)
 ├── PermitError
@@ -26,6 +27,10 @@ class ToolError(Exception):
 
 class UnknownTool(ToolError):
     code = "unknown_tool"
+
+
+class ToolDisabled(UnknownTool):
+    code = "tool_disabled"
 
 
 class InvalidArguments(ToolError):

@@ -80,13 +80,16 @@ def run(
         most=call.constraints.get("profile", "git"),
         network=call.constraints.get("network"),
     )
-    try:
-        if call.many:
-            return batch.run(tool, call, box, storable=lambda result: _storable(result, box))
-        result = tool.run(call.arguments, box)
-    finally:
-        box.close()
-    return _storable(result, box)
+    with secrets.acting(subject, worker=worker, purpose="run"):
+        try:
+            if call.many:
+                return batch.run(tool, call, box, storable=lambda result: _storable(result, box))
+            result = tool.run(call.arguments, box)
+        except ToolError as error:
+            raise redact.error(error) from None
+        finally:
+            box.close()
+        return _storable(result, box)
 
 
 def preview(call: Call) -> tuple[str, dict[str, Any]]:
@@ -148,7 +151,7 @@ def probe(call: Call, *, subject: str = "") -> Result | None:
 
 
 def _tool(call: Call) -> Tool:
-    tool = registry.get(call.tool)
+    tool = registry.get(call.tool, at_once=True)
     if call.schema_version != tool.schema_version:
         raise PermitMismatch(
             f"{tool.name} has changed since this call was made.", made=call.schema_version, now=tool.schema_version
