@@ -3,9 +3,10 @@
 from django.db import models
 
 from audit.ids import uuid7
+from tools.artifacts.models import Artifact
 from tools.secrets.models import SecretHandle
 
-__all__ = ["Permit", "SecretHandle"]
+__all__ = ["Artifact", "Permit", "SecretHandle"]
 
 
 class Permit(models.Model):

@@ -1,0 +1,1 @@
+"""Files of a job that are kept after it: content-addressed, bounded, purged by age and size."""
