@@ -74,6 +74,11 @@ class Event(StrEnum):
     TOKEN_USED = "token.used"
     SECRET_USED = "secret.used"
     SECRET_ROTATED = "secret.rotated"
+    # tools by others
+    TOOL_FOUND = "tool.found"
+    TOOL_CHANGED = "tool.changed"
+    TOOL_ENABLED = "tool.enabled"
+    TOOL_DISABLED = "tool.disabled"
     # workers
     WORKER_TOLD = "worker.told"
     # what starts jobs, and what tells others
