@@ -104,7 +104,7 @@ def become_command(spec: dict[str, Any], *, read: Iterable[str] = (), write: Ite
         write=[*spec["write"], *write],
         devices=DEVICES,
     )
-    seccomp.install(seccomp.program())
+    seccomp.install(seccomp.program(spec["tier"]))
     kernel.close_all_but({0, 1, 2})
     execute(spec["argv"], spec["env"])
 

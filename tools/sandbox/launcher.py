@@ -108,7 +108,7 @@ def _start_bwrap(spec: dict[str, Any], report: Callable[..., None], status_fd: i
     if bwrap is None:
         raise FileNotFoundError("bwrap is not installed")
     filter_fd, feed = os.pipe()
-    os.write(feed, seccomp.program())
+    os.write(feed, seccomp.program("bwrap"))
     os.close(feed)
     child = os.fork()
     if child == 0:

@@ -84,6 +84,19 @@ _ABSENT: dict[str, tuple[int, int]] = {
     "shmget": (29, 194),
     "clone3": (435, 435),  # its flags lie in memory, where a filter cannot look; libc falls back to clone
 }
+# Watching needs no right to read under Landlock, and tells names: only where the command sees nothing but its own files.
+_WATCHING: dict[str, tuple[int | None, int | None]] = {"inotify_init": (253, None), "inotify_init1": (294, 26)}
+# Settings of a process by its number, the first argument; 0 is the caller.
+_OF_OTHERS: dict[str, tuple[int, int]] = {
+    "migrate_pages": (256, 238),
+    "prlimit64": (302, 261),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+}
+# The same by (kind, number), with the kind that means everything of this user.
+_OF_KINDS: dict[str, tuple[int, int, int]] = {"setpriority": (141, 140, 2), "ioprio_set": (251, 30, 3)}
 # The first number that this file does not know: later calls are absent until someone has judged them.
 _CEILING = 463
 
@@ -96,11 +109,12 @@ _SPECIAL = {  # judged by an argument
 }
 
 _AF_UNIX = 1
+_SOCK_STREAM, _SOCK_SEQPACKET, _SOCK_MASK = 1, 5, 0xF
 _CLONE_NEW = 0x7E020000  # every CLONE_NEW* that clone(2) takes
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _X32_BIT = 0x40000000
 
-_LOAD, _EQUAL, _AT_LEAST, _BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _BITS, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _NUMBER, _ARCH, _ARGUMENT_0, _ARGUMENT_1 = 0, 4, 16, 24  # offsets in struct seccomp_data, little endian
 
@@ -110,8 +124,11 @@ def supported() -> bool:
     return os.uname().machine in _ARCHITECTURES
 
 
-def program() -> bytes:
+def program(tier: str = "ll") -> bytes:
     """The filter, as the `struct sock_filter` array that seccomp(2) and bwrap's --seccomp take.
+
+    What the tier's namespaces already keep away is left to them: other processes' settings in "bwrap" and "ns", watching
+    files in "bwrap".
 
     Raises:
         OSError: ENOSYS on an architecture without a table.
@@ -148,10 +165,35 @@ def program() -> bytes:
             answer(denied, refused)
     for present in _ABSENT.values():
         answer(present[column], absent)
+    if tier != "bwrap":
+        for watching in _WATCHING.values():
+            number = watching[column]
+            if number is not None:
+                answer(number, absent)
+    if tier == "ll":
+        for others in _OF_OTHERS.values():
+            jump(_EQUAL, others[column], 0, 4)
+            do(_LOAD, _ARGUMENT_0)
+            jump(_EQUAL, 0, 1, 0)
+            do(_RETURN, refused)
+            do(_RETURN, _ALLOW)
+        for kinds in _OF_KINDS.values():
+            jump(_EQUAL, kinds[column], 0, 6)
+            do(_LOAD, _ARGUMENT_0)
+            jump(_EQUAL, kinds[2], 2, 0)
+            do(_LOAD, _ARGUMENT_1)
+            jump(_EQUAL, 0, 1, 0)
+            do(_RETURN, refused)
+            do(_RETURN, _ALLOW)
     answer(_SPECIAL["socket"][column], refused)
-    jump(_EQUAL, _SPECIAL["socketpair"][column], 0, 4)
+    # A datagram socket of a pair can be sent elsewhere: to any socket that has a path. The connected kinds cannot.
+    jump(_EQUAL, _SPECIAL["socketpair"][column], 0, 8)
     do(_LOAD, _ARGUMENT_0)
-    jump(_EQUAL, _AF_UNIX, 1, 0)
+    jump(_EQUAL, _AF_UNIX, 0, 4)
+    do(_LOAD, _ARGUMENT_1)
+    do(_AND, _SOCK_MASK)
+    jump(_EQUAL, _SOCK_STREAM, 2, 0)
+    jump(_EQUAL, _SOCK_SEQPACKET, 1, 0)
     do(_RETURN, refused)
     do(_RETURN, _ALLOW)
     jump(_EQUAL, _SPECIAL["clone"][column], 0, 4)
