@@ -6,7 +6,7 @@ class AgentsConfig(AppConfig):
 
     def ready(self) -> None:
         from agents.accounts import records
-        from agents.engine import asked, denied, recorded, resume
+        from agents.engine import asked, denied, holders, recorded, resume
         from agents.llm.complete import Complete
         from agents.llm.think import Think
         from agents.selectors import step_ids
@@ -14,7 +14,7 @@ class AgentsConfig(AppConfig):
         from approvals import hooks
         from approvals.policy import recorded as decisions
         from audit import related
-        from tools import registry
+        from tools import registry, secrets
 
         hooks.on_decided(resume.decided)
         hooks.on_decided(denied.decided)  # after the step was settled
@@ -27,4 +27,5 @@ class AgentsConfig(AppConfig):
         registry.register(Think())
         registry.register(Complete())
         records.connect()
+        secrets.told_by(holders.holder_of)
         related.register("job", step_ids)

@@ -13,7 +13,7 @@ class ToolsConfig(AppConfig):
 
     def ready(self) -> None:
         """Registers the tools, tells the sandbox where workspaces are, and makes the server's secrets unspeakable."""
-        from tools import redact
+        from tools import redact, secrets
         from tools.sandbox import probe
 
         for module in _BUILTIN:
@@ -27,4 +27,11 @@ class ToolsConfig(AppConfig):
             str(settings.DATABASES["default"].get("PASSWORD", "")),
             unquote(urlsplit(settings.REDIS_URL).password or ""),
             settings.FLOWER_BASIC_AUTH.partition(":")[2],
+            settings.SLACK_BOT_TOKEN,
+            settings.SLACK_SIGNING_SECRET,
+            settings.APPROVAL_WEBHOOK_SECRET,
+            settings.AUDIT_S3_SECRET_KEY,
+            unquote(urlsplit(settings.BROKER_URL).password or ""),
+            *(app["secret"] for app in settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]),
         )
+        secrets.keep_unspeakable()

@@ -12,17 +12,21 @@ ToolError
 └── ToolFailed             the tool ran and failed; `transient` says whether another try may help
 """
 
+from tools import redact
+
 
 class ToolError(Exception):
-    """Base of every error of this app. `code` is stable and stands in rows, logs and answers."""
+    """Base of every error of this app. `code` is stable and stands in rows, logs and answers. Secrets are taken out of
+    the message and the details here: whoever shows or keeps an error need not think of it."""
 
     code = "tool_error"
     transient = False
 
     def __init__(self, message: str, **details: object) -> None:
+        message = redact.text(message)
         super().__init__(message)
         self.message = message
-        self.details = details
+        self.details = {name: redact.data(value) for name, value in details.items()}
 
 
 class UnknownTool(ToolError):

@@ -16,7 +16,7 @@ from django.db import transaction
 from audit.actor import Actor, Target
 from audit.append import record
 from audit.kinds import Event
-from tools import batch, constraints, permits, redact, registry
+from tools import batch, constraints, permits, redact, registry, secrets
 from tools.box import SandboxBox
 from tools.errors import PermitMismatch, ToolRefused
 from tools.sandbox.output import clean
@@ -61,9 +61,10 @@ def run(
     if tool.asks_person:
         raise ToolRefused(f"{tool.name} is answered by a person, not run.")
     constraints.check(tool, call.constraints)
-    _as_it_was_seen(tool, call)
+    whose = permit.subject if isinstance(permit, permits.Spent) else subject
+    _as_it_was_seen(tool, call, subject=whose)
     if call.constraints.get("dry_run"):
-        _dry_run(tool, call, subject=permit.subject if isinstance(permit, permits.Spent) else subject, worker=worker)
+        _dry_run(tool, call, subject=whose, worker=worker)
     if isinstance(permit, permits.Spent):
         subject = permit.use(call.digest())
     else:
@@ -80,20 +81,21 @@ def run(
         most=call.constraints.get("profile", "git"),
         network=call.constraints.get("network"),
     )
+    secrets.keep_unspeakable()
     with secrets.acting(subject, worker=worker, purpose="run"):
         try:
             if call.many:
                 return batch.run(tool, call, box, storable=lambda result: _storable(result, box))
             result = tool.run(call.arguments, box)
-        except ToolError as error:
-            raise redact.error(error) from None
         finally:
             box.close()
         return _storable(result, box)
 
 
-def preview(call: Call) -> tuple[str, dict[str, Any]]:
+def preview(call: Call, *, subject: str = "") -> tuple[str, dict[str, Any]]:
     """What the call would do, as text for an approver, and what it depends on (`Call.target_state`). No effect.
+
+    subject: whose call it is (the step's id), for secrets that are not everybody's.
 
     Raises:
         UnknownTool, InvalidArguments, ToolRefused, ToolFailed, SandboxUnavailable
@@ -103,8 +105,10 @@ def preview(call: Call) -> tuple[str, dict[str, Any]]:
         return "", {}
     if call.many:
         return redact.text(clean(batch.describe(tool, call))), {}
-    state = _target_state(tool, call)
-    text = redact.text(clean(tool.preview(call.arguments, _looking_box(tool, call))))
+    secrets.keep_unspeakable()
+    with secrets.acting(subject, purpose="preview"):
+        state = _target_state(tool, call)
+        text = redact.text(clean(tool.preview(call.arguments, _looking_box(tool, call))))
     if len(text) > _PREVIEW_MAX:
         text = f"{text[:_PREVIEW_MAX]}\n[... {len(text) - _PREVIEW_MAX} characters left out ...]"
     return text, state
@@ -116,7 +120,7 @@ def _dry_run(tool: Tool, call: Call, *, subject: str, worker: str) -> None:
     Raises:
         PermitMismatch: the world changed meanwhile; what `preview` raises. Nothing ran, and the permit is unspent.
     """
-    text, state = preview(call)
+    text, state = preview(call, subject=subject)
     with transaction.atomic():
         record(
             Event.STEP_PREVIEWED,
@@ -129,7 +133,11 @@ def _dry_run(tool: Tool, call: Call, *, subject: str, worker: str) -> None:
             },
             payload={"preview": text},
         )
-    if not call.many and _canonical(state) != _canonical(_target_state(tool, call)):
+    if call.many:
+        return
+    with secrets.acting(subject, worker=worker, purpose="preview"):
+        changed = _canonical(state) != _canonical(_target_state(tool, call))
+    if changed:
         raise PermitMismatch("The target changed after its dry run.")
 
 
@@ -143,11 +151,13 @@ def probe(call: Call, *, subject: str = "") -> Result | None:
     """
     tool = _tool(call)
     box = _looking_box(tool, call, subject)
-    found = tool.probe(call.arguments, call.target_state, box)
-    if found is None:
-        return None
-    keep_found(box.workspace, subject)
-    return _storable(found, box)
+    secrets.keep_unspeakable()
+    with secrets.acting(subject, purpose="probe"):
+        found = tool.probe(call.arguments, call.target_state, box)
+        if found is None:
+            return None
+        keep_found(box.workspace, subject)
+        return _storable(found, box)
 
 
 def _tool(call: Call) -> Tool:
@@ -175,11 +185,15 @@ def _looking_box(tool: Tool, call: Call, subject: str = "") -> SandboxBox:
     )
 
 
-def _as_it_was_seen(tool: Tool, call: Call) -> None:
+def _as_it_was_seen(tool: Tool, call: Call, *, subject: str) -> None:
     """Compares what an approver saw of the world with the world. Raises PermitMismatch, and what a preview raises."""
     if not (call.target_state or call.preview_digest):
         return
-    text, state = ("", _target_state(tool, call)) if not call.preview_digest else preview(call)
+    if call.preview_digest:
+        text, state = preview(call, subject=subject)
+    else:
+        with secrets.acting(subject, purpose="preview"):
+            text, state = "", _target_state(tool, call)
     seen, found = _canonical(call.target_state), _canonical(state)
     if seen != found:
         raise PermitMismatch("The target changed after it was approved.", seen=seen, found=found)
@@ -209,8 +223,13 @@ def _storable(result: Result, box: SandboxBox) -> Result:
         text=text,
         data=redact.data(_without_nul(result.data)),
         truncated_bytes=result.truncated_bytes + cut,
-        sandbox=dict(result.sandbox) or dict(box.record_sandbox()),
+        sandbox=_with_secrets(dict(result.sandbox) or dict(box.record_sandbox())),
     )
+
+
+def _with_secrets(held: dict[str, Any]) -> dict[str, Any]:
+    used = secrets.current().used
+    return {**held, "secrets": list(used)} if used else held
 
 
 def _without_nul(value: Any) -> Any:

@@ -34,7 +34,7 @@ def prepare(step_id: UUID, fence: int, *, worker: str) -> None:
         return
     try:
         with quarantine.handling(step, "preview", worker=worker):
-            preview, target_state = runner.preview(call_of(step))
+            preview, target_state = runner.preview(call_of(step), subject=str(step.pk))
     except ToolError as error:
         log.info("step.preview_failed", extra={"tool": step.tool, "code": error.code})
         _failed(step_id, fence, error, worker=worker, now=timezone.now())

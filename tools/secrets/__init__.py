@@ -10,5 +10,17 @@ rows (`tools.secrets.models.SecretHandle`); whose step it is comes from the runn
 
 from tools.secrets.acting import Acting, Holder, acting, current, told_by
 from tools.secrets.resolving import allowed, environment, for_host, resolve
+from tools.secrets.values import keep_unspeakable
 
-__all__ = ["Acting", "Holder", "acting", "allowed", "current", "environment", "for_host", "resolve", "told_by"]
+__all__ = [
+    "Acting",
+    "Holder",
+    "acting",
+    "allowed",
+    "current",
+    "environment",
+    "for_host",
+    "keep_unspeakable",
+    "resolve",
+    "told_by",
+]

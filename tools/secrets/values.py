@@ -1,7 +1,9 @@
 """Where the values lie: files beneath SECRETS_DIR, and variables of this process that begin with AGENT_SECRET_."""
 
+import math
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,10 @@ from tools.secrets.models import ENV_PREFIX, SecretHandle
 
 VALUE_MIN = 8  # what is shorter could not be told from innocent text
 VALUE_MAX = 65_536
+LOOK_EVERY_S = 2.0
+
+_looked_s = -math.inf
+_seen: dict[Path, tuple[int, int, int]] = {}
 
 
 def folder() -> Path:
@@ -34,6 +40,28 @@ def read(handle: SecretHandle) -> str:
     return value
 
 
+def keep_unspeakable() -> None:
+    """Makes every value that lies here unspeakable in this process. Looks at the files every few seconds at most, and
+    reads those that changed; a value that was replaced stays unspeakable until the process ends."""
+    global _looked_s
+    now_s = time.monotonic()
+    if now_s - _looked_s < LOOK_EVERY_S:
+        return
+    _looked_s = now_s
+    found = []
+    for path in _files(folder()):
+        try:
+            facts = path.stat()
+            seen = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+            if _seen.get(path) != seen:
+                found.append(_text(path))
+                _seen[path] = seen
+        except (OSError, ValueError):
+            continue
+    found += [value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)]
+    redact.register(*found)
+
+
 def path_of(handle: SecretHandle) -> Path:
     """The file, real and beneath SECRETS_DIR. Raises ToolRefused: it leads out of it."""
     top = Path(os.path.realpath(folder()))
@@ -41,16 +69,6 @@ def path_of(handle: SecretHandle) -> Path:
     if top not in path.parents:
         raise _missing(handle, "its place leads out of SECRETS_DIR")
     return path
-
-
-def everything() -> Iterator[str]:
-    """Every value that lies here, also those that no handle names. What cannot be read is left out."""
-    for path in _files(folder()):
-        try:
-            yield _text(path)
-        except (OSError, ValueError):
-            continue
-    yield from (value for name, value in os.environ.items() if name.startswith(ENV_PREFIX))
 
 
 def _files(top: Path) -> Iterator[Path]:
