@@ -1,6 +1,7 @@
 """Rows of the agents app, by noun."""
 
 from agents.models.agent import Agent, Repository
+from agents.models.endpoint import Capability, ModelEndpoint, ModelRoute, RouteEntry
 from agents.models.feed import ArchivedLog, FeedEntry
 from agents.models.job import Job
 from agents.models.llm import LlmCall
@@ -29,6 +30,7 @@ __all__ = [
     "ArchivedLog",
     "Attempt",
     "Canary",
+    "Capability",
     "Duty",
     "EventMatch",
     "EventRule",
@@ -38,9 +40,12 @@ __all__ = [
     "Job",
     "LlmCall",
     "MapItem",
+    "ModelEndpoint",
+    "ModelRoute",
     "RateBucket",
     "RateLimit",
     "Repository",
+    "RouteEntry",
     "Schedule",
     "Step",
     "Tenant",

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
+from agents.models.endpoint import ModelRoute
 from audit.ids import uuid7
 
 
@@ -16,8 +17,19 @@ class Agent(models.Model):
     instructions = models.TextField(help_text="The system prompt: role, house rules, what done means.")
     tools = ArrayField(models.CharField(max_length=120), help_text="Tool patterns offered to the model: files.*, git.*")
     model = models.CharField(max_length=120, blank=True, help_text="Empty: the server's LLM_MODEL.")
+    route = models.ForeignKey(
+        ModelRoute,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="agents",
+        help_text="Which endpoints it asks. Empty: the default route, or the server's settings.",
+    )
     max_steps = models.PositiveIntegerField(default=60)
     max_tokens = models.PositiveIntegerField(default=400_000, help_text="Prompt and completion tokens of a job.")
+    max_cost = models.DecimalField(
+        max_digits=14, decimal_places=6, null=True, blank=True, help_text="US dollars a job. Empty: no bound."
+    )
     enabled = models.BooleanField(default=True)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,

@@ -1,5 +1,7 @@
 """Jobs."""
 
+from decimal import Decimal
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q, Value
@@ -85,6 +87,10 @@ class Job(models.Model):
     max_steps = models.PositiveIntegerField(default=60)
     max_tokens = models.PositiveIntegerField(default=400_000)
     tokens_used = models.PositiveIntegerField(default=0)
+    max_cost = models.DecimalField(
+        max_digits=14, decimal_places=6, null=True, blank=True, help_text="US dollars; empty: no bound"
+    )
+    cost_used = models.DecimalField(max_digits=14, decimal_places=6, default=Decimal(0), db_default=Decimal(0))
     feed_seq = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
