@@ -57,6 +57,18 @@ MEANINGS: dict[str, dict[str, str]] = {
         "COUNTERSIGN_WORKSPACE_DIR": "A folder a job. The sandbox's user must be able to reach it.",
         "WORKSPACE_SNAPSHOTS": "How many snapshots of a workspace are kept, for forks; 0: none.",
         "WORKSPACE_SNAPSHOT_MB": "MiB that the snapshots of one workspace may take together.",
+        "WORKSPACE_QUOTA_MB": "MiB on disk that one workspace may hold (snapshots apart); 0: no bound.",
+        "WORKSPACE_QUOTA_FILES": "Files and folders that one workspace may hold; 0: no bound.",
+        "WORKSPACES_TOTAL_MB": "MiB that all workspaces on one host may hold together; 0: no bound.",
+        "WORKSPACE_DISK_FREE_MB": "MiB of the workspaces' disk that no step may take; 0: none.",
+        "WORKSPACE_KEEP_HOURS": "Hours for which a job's workspace outlives it; forks and retries need it.",
+        "COUNTERSIGN_ARTIFACT_DIR": "Files that jobs keep, by their SHA-256. Where several hosts serve pages or work, "
+        "a folder that all of them share.",
+        "ARTIFACT_MAX_MB": "MiB of one artifact.",
+        "ARTIFACTS_JOB_MB": "MiB of one job's artifacts together.",
+        "ARTIFACTS_JOB_COUNT": "How many artifacts one job may keep.",
+        "ARTIFACTS_TOTAL_MB": "MiB of all artifacts together: beyond it the oldest are purged; 0: no bound.",
+        "ARTIFACT_KEEP_DAYS": "Days for which an artifact is kept; 0: until room is needed.",
     },
     "Signing in": {
         "OIDC_ISSUER": "The company's OpenID Connect provider, as it names itself: `https://login.example.com`. Empty: "

@@ -14,6 +14,19 @@ WORKSPACE_DIR = Path(env.text("COUNTERSIGN_WORKSPACE_DIR", str(DATA_DIR / "works
 # What a job's workspace held after each step that may write (see `tools.snapshots`): how many, and MiB together.
 WORKSPACE_SNAPSHOTS = env.integer("WORKSPACE_SNAPSHOTS", 200)
 WORKSPACE_SNAPSHOT_MB = env.integer("WORKSPACE_SNAPSHOT_MB", 2048)
+# Bounds of the workspaces (tools.quota), 0: none: of each, of all together, and what stays free of their disk.
+WORKSPACE_QUOTA_MB = env.integer("WORKSPACE_QUOTA_MB", 4096)
+WORKSPACE_QUOTA_FILES = env.integer("WORKSPACE_QUOTA_FILES", 300_000)
+WORKSPACES_TOTAL_MB = env.integer("WORKSPACES_TOTAL_MB", 0)
+WORKSPACE_DISK_FREE_MB = env.integer("WORKSPACE_DISK_FREE_MB", 256)
+WORKSPACE_KEEP_HOURS = env.integer("WORKSPACE_KEEP_HOURS", 168)
+# Files that jobs keep (tools.artifacts). Where several hosts serve pages or work, a folder that all of them share.
+ARTIFACT_DIR = Path(env.text("COUNTERSIGN_ARTIFACT_DIR", str(DATA_DIR / "artifacts"))).resolve()
+ARTIFACT_MAX_MB = env.integer("ARTIFACT_MAX_MB", 64)
+ARTIFACTS_JOB_MB = env.integer("ARTIFACTS_JOB_MB", 512)
+ARTIFACTS_JOB_COUNT = env.integer("ARTIFACTS_JOB_COUNT", 100)
+ARTIFACTS_TOTAL_MB = env.integer("ARTIFACTS_TOTAL_MB", 10_240)
+ARTIFACT_KEEP_DAYS = env.integer("ARTIFACT_KEEP_DAYS", 30)
 # Old jobs' feeds, out of the database (see `agents.archive`). Where several hosts serve pages, a folder that all share.
 ARCHIVE_DIR = Path(env.text("COUNTERSIGN_ARCHIVE_DIR", str(DATA_DIR / "archive"))).resolve()
 ARCHIVE_AFTER_DAYS = env.integer("ARCHIVE_AFTER_DAYS", 90)
