@@ -5,7 +5,7 @@ from urllib.parse import unquote, urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 
-_BUILTIN: tuple[str, ...] = ("files", "git", "human", "jobs", "shell", "workspace")
+_BUILTIN: tuple[str, ...] = ("files", "patching", "arranging", "git", "human", "jobs", "shell", "workspace")
 
 
 class ToolsConfig(AppConfig):
@@ -32,6 +32,6 @@ class ToolsConfig(AppConfig):
             settings.APPROVAL_WEBHOOK_SECRET,
             settings.AUDIT_S3_SECRET_KEY,
             unquote(urlsplit(settings.BROKER_URL).password or ""),
-            *(app["secret"] for app in settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]),
+            *(str(app["secret"]) for app in settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]),
         )
         secrets.keep_unspeakable()
