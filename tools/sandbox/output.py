@@ -89,6 +89,13 @@ class HeadAndTail:
         if len(self._tail) > 2 * self.tail_bytes + 65536:
             del self._tail[: len(self._tail) - self.tail_bytes]
 
+    def skip(self, size_bytes: int) -> None:
+        """Bytes that are left out here: the head ends before them, and the tail begins after them."""
+        if size_bytes:
+            self.total_bytes += size_bytes
+            self.head_bytes = len(self._head)
+            self._tail.clear()
+
     def finish(self) -> tuple[str, int]:
         """The text, with a line that names the gap where there is one, and the gap's size in bytes."""
         tail = bytes(self._tail[max(0, len(self._tail) - self.tail_bytes) :])
@@ -112,6 +119,8 @@ class Batcher:
         self._size = size
         self._parts: list[str] = []
         self._length = 0
+        self._gap: int | None = None  # how many characters came before what was skipped first
+        self._skipped = 0
         self._last_s = float("-inf")
 
     def add(self, text: str, now_s: float) -> None:
@@ -120,19 +129,27 @@ class Batcher:
             self._length += len(text)
         self.tick(now_s)
 
+    def skip(self, size_bytes: int) -> None:
+        """Output that is left out here."""
+        if size_bytes:
+            self._skipped += size_bytes
+            self._gap = self._length if self._gap is None else self._gap
+
     def tick(self, now_s: float) -> None:
         """Called now and then, also when nothing came."""
         if self._parts and now_s - self._last_s >= self._interval_s:
             self.flush(now_s)
 
     def flush(self, now_s: float) -> None:
-        if not self._parts:
+        if not self._parts and not self._skipped:
             return
-        text = "".join(self._parts)
-        self._parts, self._length = [], 0
-        if len(text) > self._size:
-            skipped = len(text) - self._size
+        text, gap, skipped = "".join(self._parts), self._gap, self._skipped
+        self._parts, self._length, self._gap, self._skipped = [], 0, None, 0
+        if gap is not None or len(text) > self._size:
             half = self._size // 2
-            text = f"{text[:half]}\n[... {skipped} characters not shown live ...]\n{text[-half:]}"
+            before = text[:half] if gap is None else text[: min(gap, half)]
+            after = text[max(gap or 0, len(text) - half) :]
+            skipped += len(text) - len(before) - len(after)
+            text = f"{before}\n[... {skipped} characters not shown live ...]\n{after}"
         self._last_s = now_s
         self._sink(text)

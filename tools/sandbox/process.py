@@ -11,15 +11,19 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from tools.sandbox.identity import Identity
-from tools.sandbox.output import Batcher, Cleaner, Filter, HeadAndTail
+from tools.sandbox.output import Filter
+from tools.sandbox.streams import Stream
 
 LAUNCHER = str(Path(__file__).resolve().with_name("launcher.py"))
 
-_CHUNK = 65536
+_CHUNK = 128 * 1024
+_PIPE_BYTES = 256 * 1024  # what the kernel may hold of a stream, so that neither side waits for the other at each turn
+_TURN = 8  # chunks that are read of one stream before the others, and the clock, are looked at
 _POLL_S = 0.1
 _GRACE_S = 1.0  # for a command that handles SIGTERM
 _KILL_S = 3.0  # after the SIGTERM, should the launcher itself hang
@@ -33,7 +37,8 @@ class SetupFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confinement:
-    """What the launcher is asked for. Paths are absolute and real; every `write` path is readable too."""
+    """What the launcher is asked for. Paths are absolute and real; every `write` path is readable too. network: the
+    egress proxy is reachable (`tools.egress.proxy`)."""
 
     tier: str
     identity: Identity
@@ -44,6 +49,7 @@ class Confinement:
     file_size_bytes: int
     cpu_s: int
     open_files: int = 4096
+    network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +79,10 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class _Stream:
+class _Pipe:
     pipe: IO[bytes]
-    cleaner: Cleaner
-    kept: HeadAndTail
-    batcher: Batcher | None = None
+    stream: Stream
     raw_bytes: int = 0
-    dropped_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -107,16 +110,18 @@ def run(
     redactor: Callable[[], Filter],
     on_output: Callable[[str, str], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    egress_fd: int | None = None,
 ) -> Outcome:
     """Runs `argv` confined and waits. `on_output(stream, text)` is called a few times a second at most.
 
     However this returns or raises, no process of the command is left; the exception is a launcher that was killed from
-    outside (`Outcome.clean` is then False).
+    outside (`Outcome.clean` is then False). egress_fd: with `confinement.network`, a unix socket that is sent the
+    descriptor on which the proxy listens.
 
     Raises:
         SetupFailed: the sandbox could not be built.
     """
-    return _Run(argv, cwd, env, stdin, confinement, bounds, redactor, on_output, cancelled).run()
+    return _Run(argv, cwd, env, stdin, confinement, bounds, redactor, on_output, cancelled, egress_fd).run()
 
 
 class _Run:
@@ -131,6 +136,7 @@ class _Run:
         redactor: Callable[[], Filter],
         on_output: Callable[[str, str], None] | None,
         cancelled: Callable[[], bool],
+        egress_fd: int | None,
     ) -> None:
         self.bounds = bounds
         self.cancelled = cancelled
@@ -156,6 +162,7 @@ class _Run:
             },
         }
         self.stdin = stdin
+        self.egress = [] if egress_fd is None else [egress_fd]
 
     def run(self) -> Outcome:
         started_s = time.monotonic()
@@ -179,11 +186,11 @@ class _Run:
         stack.callback(os.close, status_fd)
         try:
             launcher = subprocess.Popen(
-                [sys.executable, "-I", "-S", LAUNCHER, str(spec_fd), str(report_fd)],
+                [sys.executable, "-I", "-S", LAUNCHER, *map(str, (spec_fd, report_fd, *self.egress))],
                 stdin=stdin_fd,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(spec_fd, report_fd),
+                pass_fds=(spec_fd, report_fd, *self.egress),
                 env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
                 cwd="/",
                 start_new_session=True,
@@ -192,30 +199,32 @@ class _Run:
             os.close(report_fd)
         return launcher, status_fd
 
-    def _streams(self, launcher: "subprocess.Popen[bytes]") -> dict[str, _Stream]:
+    def _streams(self, launcher: "subprocess.Popen[bytes]") -> dict[str, _Pipe]:
         assert launcher.stdout is not None
         assert launcher.stderr is not None
         made = {}
         for name, pipe in (("stdout", launcher.stdout), ("stderr", launcher.stderr)):
-            kept = HeadAndTail(self.bounds.output_head_bytes, self.bounds.output_tail_bytes)
-            made[name] = _Stream(pipe, Cleaner(self.redactor()), kept, self._batcher(name))
+            with contextlib.suppress(OSError):  # a user's pipes may hold so much together
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            os.set_blocking(pipe.fileno(), False)
+            stream = Stream(
+                head_bytes=self.bounds.output_head_bytes,
+                tail_bytes=self.bounds.output_tail_bytes,
+                redactor=self.redactor,
+                sink=partial(self.on_output, name) if self.on_output else None,
+            )
+            made[name] = _Pipe(pipe, stream)
         return made
 
-    def _batcher(self, name: str) -> Batcher | None:
-        sink = self.on_output
-        if sink is None:
-            return None
-        return Batcher(lambda text: sink(name, text))
-
     def _read(
-        self, launcher: "subprocess.Popen[bytes]", streams: dict[str, _Stream], status_fd: int, deadline_s: float
+        self, launcher: "subprocess.Popen[bytes]", streams: dict[str, _Pipe], status_fd: int, deadline_s: float
     ) -> None:
         asked_s = float("-inf")  # when `cancelled` was asked last
         told_s: float | None = None  # when SIGTERM went out
         gone_s: float | None = None  # when the launcher was seen to be dead
         with selectors.DefaultSelector() as selector:
-            for stream in streams.values():
-                selector.register(stream.pipe, selectors.EVENT_READ, stream)
+            for piped in streams.values():
+                selector.register(piped.pipe, selectors.EVENT_READ, piped)
             selector.register(status_fd, selectors.EVENT_READ, self.status)
             while selector.get_map():
                 now_s = time.monotonic()
@@ -223,9 +232,8 @@ class _Run:
                 for key, _ in selector.select(wait_s):
                     self._take(selector, key, time.monotonic())
                 now_s = time.monotonic()
-                for stream in streams.values():
-                    if stream.batcher:
-                        stream.batcher.tick(now_s)
+                for piped in streams.values():
+                    piped.stream.tick(now_s)
                 ask = now_s - asked_s >= _POLL_S
                 if ask:
                     asked_s = now_s
@@ -240,36 +248,40 @@ class _Run:
                     return
 
     def _take(self, selector: selectors.BaseSelector, key: selectors.SelectorKey, now_s: float) -> None:
-        chunk = os.read(key.fd, _CHUNK)
-        if not chunk:
-            selector.unregister(key.fileobj)
-        elif isinstance(key.data, _Status):
-            key.data.feed(chunk)
-        else:
-            stream = key.data
-            stream.raw_bytes += len(chunk)
-            if stream.raw_bytes > self.bounds.output_kill_bytes:
-                stream.dropped_bytes += len(chunk)  # only drained: the command is being stopped
+        for _ in range(_TURN):
+            try:
+                chunk = os.read(key.fd, _CHUNK)
+            except BlockingIOError:
                 return
-            _keep(stream, stream.cleaner.feed(chunk), now_s)
+            if not chunk:
+                selector.unregister(key.fileobj)
+                return
+            if isinstance(key.data, _Status):
+                key.data.feed(chunk)
+                return
+            self._output(key.data, chunk, now_s)
 
-    def _reason_to_stop(self, streams: dict[str, _Stream], *, late: bool, ask: bool) -> str:
+    def _output(self, piped: _Pipe, chunk: bytes, now_s: float) -> None:
+        piped.raw_bytes += len(chunk)
+        if piped.raw_bytes > self.bounds.output_kill_bytes:
+            piped.stream.skip(len(chunk))  # only drained: the command is being stopped
+        else:
+            piped.stream.feed(chunk, now_s)
+
+    def _reason_to_stop(self, streams: dict[str, _Pipe], *, late: bool, ask: bool) -> str:
         if late:
             return "timeout"
-        if sum(stream.raw_bytes for stream in streams.values()) > self.bounds.output_kill_bytes:
+        if sum(piped.raw_bytes for piped in streams.values()) > self.bounds.output_kill_bytes:
             return "output_limit"
         return "cancelled" if ask and self.cancelled() else ""
 
-    def _outcome(self, streams: dict[str, _Stream]) -> Outcome:
+    def _outcome(self, streams: dict[str, _Pipe]) -> Outcome:
         now_s = time.monotonic()
         outcome = Outcome()
-        for name, stream in streams.items():
-            _keep(stream, stream.cleaner.flush(), now_s)
-            if stream.batcher:
-                stream.batcher.flush(now_s)
-            text, missing = stream.kept.finish()
+        for name, piped in streams.items():
+            text, missing = piped.stream.finish(now_s)
             setattr(outcome, name, text)
-            outcome.truncated_bytes += missing + stream.dropped_bytes
+            outcome.truncated_bytes += missing
         facts = self.status.facts
         if "setup_error" in facts:
             raise SetupFailed(str(facts["setup_error"]))
@@ -285,12 +297,6 @@ class _Run:
         outcome.cpu_s = float(facts.get("cpu_s", 0.0))
         outcome.clean = bool(facts.get("clean", False))
         return outcome
-
-
-def _keep(stream: _Stream, text: str, now_s: float) -> None:
-    stream.kept.add(text)
-    if stream.batcher:
-        stream.batcher.add(text, now_s)
 
 
 def _sealed(name: str, data: bytes) -> int:
