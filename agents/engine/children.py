@@ -9,6 +9,7 @@ of the child, so that neither waits for the other.
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -80,8 +81,10 @@ def ended(child_id: UUID, *, now: datetime) -> bool:
     if step is None:
         return False
     tokens = child.tokens_used - int((step.spec or {}).get("counted") or 0)  # where it was retried
-    Job.objects.filter(pk=job.pk).update(tokens_used=F("tokens_used") + tokens)
+    cost = child.cost_used - Decimal((step.spec or {}).get("counted_cost") or 0)
+    Job.objects.filter(pk=job.pk).update(tokens_used=F("tokens_used") + tokens, cost_used=F("cost_used") + cost)
     job.tokens_used += tokens
+    job.cost_used += cost
     data = {"job": str(child.pk), "state": str(child.state), "outputs": child.outputs, "tokens": child.tokens_used}
     result = Result(
         ok=child.state == JobState.SUCCEEDED, summary=child.outcome[:300], text=child.outcome[:100_000], data=data
@@ -140,7 +143,7 @@ def _submission(job: Job, step: Step) -> NewJob:
         new = for_child(job, arguments["workflow"], arguments.get("version"), arguments.get("inputs") or {})
     else:
         new = NewJob(owner=job.owner, kind=Job.Kind.GOAL, goal=arguments["goal"].strip(), agent=_agent(job, arguments))
-    tokens, steps = _left(job)
+    tokens, steps, cost = _left(job)
     return replace(
         new,
         repository=new.repository or (job.repository if step.tool == "job.delegate" else None),
@@ -152,6 +155,7 @@ def _submission(job: Job, step: Step) -> NewJob:
         grant=grants.for_child(job, arguments.get("tools")),
         workspace_of=job.workspace_of or job.pk,
         max_tokens=min(int(arguments.get("max_tokens") or tokens), tokens),
+        max_cost=cost,
         max_steps=min(int(arguments.get("max_steps") or steps), steps),
         deadline_at=job.deadline_at,
     )
@@ -169,11 +173,16 @@ def _agent(job: Job, arguments: Mapping[str, Any]) -> Agent:
     return agent
 
 
-def _left(job: Job) -> tuple[int, int]:
-    """Tokens and steps that the job may still hand on: what it has not used, less what its open children may use."""
-    children = job.children.exclude(state__in=JOB_DONE).aggregate(tokens=Sum("max_tokens"), steps=Sum("max_steps"))
+def _left(job: Job) -> tuple[int, int, Decimal | None]:
+    """Tokens, steps and US dollars (None: no bound) that the job may still hand on: what it has not used, less what its
+    open children may use."""
+    children = job.children.exclude(state__in=JOB_DONE).aggregate(
+        tokens=Sum("max_tokens"), steps=Sum("max_steps"), cost=Sum("max_cost")
+    )
     tokens = job.max_tokens - job.tokens_used - (children["tokens"] or 0)
     steps = job.max_steps - job.steps.count() - (children["steps"] or 0)
-    if tokens <= 0 or steps <= 0:
-        raise CannotDelegate(f"Nothing is left of this job's {'tokens' if tokens <= 0 else 'steps'} to hand on.")
-    return tokens, steps
+    cost = None if job.max_cost is None else job.max_cost - job.cost_used - (children["cost"] or Decimal(0))
+    for name, left in (("tokens", tokens), ("steps", steps), ("money", cost)):
+        if left is not None and left <= 0:
+            raise CannotDelegate(f"Nothing is left of this job's {name} to hand on.")
+    return tokens, steps, cost

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -88,6 +89,7 @@ class NewJob:
     deadline_at: datetime | None = None
     max_steps: int | None = None
     max_tokens: int | None = None
+    max_cost: Decimal | None = None  # US dollars
 
 
 @transaction.atomic
@@ -124,6 +126,7 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
             max(new.agent.max_steps if new.agent else DEFAULT_MAX_STEPS, len(new.steps) + 1), new.max_steps
         ),
         max_tokens=_least(new.agent.max_tokens if new.agent else DEFAULT_MAX_TOKENS, new.max_tokens),
+        max_cost=_least_cost(new.agent.max_cost if new.agent else None, new.max_cost),
         parent=new.parent,
         parent_step=new.parent_step,
         depth=new.depth,
@@ -256,6 +259,10 @@ def _deadline(new: NewJob, now: datetime) -> datetime | None:
 
 def _starts_at(new: NewJob, now: datetime) -> datetime | None:
     return now + timedelta(seconds=new.delay_s) if new.delay_s else new.starts_at
+
+
+def _least_cost(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    return min((cost for cost in (one, other) if cost is not None), default=None)
 
 
 def _least(usual: int, given: int | None) -> int:

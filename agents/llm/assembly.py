@@ -42,9 +42,14 @@ class _Choice(_Lenient):
     finish_reason: str | None = None
 
 
+class _PromptDetails(_Lenient):
+    cached_tokens: int | None = None
+
+
 class _Usage(_Lenient):
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    prompt_tokens_details: _PromptDetails | None = None
 
 
 class _Piece(_Lenient):
@@ -154,7 +159,9 @@ class Assembly:
     def _counted(self) -> Usage:
         if self._usage is not None and (self._usage.prompt_tokens or self._usage.completion_tokens):
             prompt, completion = self._usage.prompt_tokens, self._usage.completion_tokens
-            return Usage(prompt_tokens=max(prompt, 0), completion_tokens=max(completion, 0))
+            details = self._usage.prompt_tokens_details
+            cached = max((details.cached_tokens if details else 0) or 0, 0)
+            return Usage(prompt_tokens=max(prompt, 0), completion_tokens=max(completion, 0), cached_tokens=cached)
         answered = sum(len(text.encode("utf-8", "replace")) for text in self._content)
         answered += sum(len(text.encode("utf-8", "replace")) for call in self._calls for text in call.arguments)
         return Usage(

@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from django.conf import settings
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from agents.llm.think import REPAIRS, Asking, ThinkFailed, ask, is_scripted
+from agents.llm.gateway import Asking, ThinkFailed, ask, is_scripted, targets_for
+from agents.llm.think import REPAIRS
 from agents.llm.transcript import call_message, tool_message
-from agents.llm.values import Answer, Endpoint, Usage
-from agents.models import Job, Step
+from agents.llm.values import Answer, Usage
+from agents.models import Capability, Job, Step
 from audit.canonical import canonical_json
 from audit.errors import AuditError
 from tools.errors import InvalidArguments
@@ -75,16 +75,18 @@ class Complete(Tool):
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         """Raises ThinkFailed."""
         step = Step.objects.get(pk=box.call_id)
-        job = Job.objects.select_related("agent", "repository", "owner").get(pk=step.job_id)
+        job = Job.objects.select_related("agent__route", "repository", "owner").get(pk=step.job_id)
         schema = arguments.get("schema")
         asking = Asking(
             job=job,
             step=step,
             turn=1,
-            endpoint=Endpoint(base_url=settings.LLM_BASE_URL, api_key=settings.LLM_API_KEY),
-            model=(job.agent.model if job.agent else "") or settings.LLM_MODEL,
+            targets=targets_for(
+                job, needs={Capability.CHAT, Capability.TOOLS} if schema is not None else {Capability.CHAT}
+            ),
             tools=[],
             box=box,
+            purpose=self.name,
             functions=[_function(schema)] if schema is not None else [],
         )
         return _converse(asking, _messages(arguments), schema)
@@ -111,10 +113,7 @@ def _converse(asking: Asking, messages: list[dict[str, Any]], schema: Mapping[st
     problem = ""
     for _ in range(REPAIRS + 1):
         answer = ask(asking, messages)
-        spent = Usage(
-            prompt_tokens=spent.prompt_tokens + answer.usage.prompt_tokens,
-            completion_tokens=spent.completion_tokens + answer.usage.completion_tokens,
-        )
+        spent += answer.usage
         try:
             return _result(answer, _usable(answer, schema), spent)
         except _Unusable as error:

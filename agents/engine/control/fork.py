@@ -174,6 +174,7 @@ def _write(job: Job, new_id: UUID, cut: Cut, arguments: Mapping[str, Any] | None
         deadline_at=now + (job.deadline_at - job.created_at) if job.deadline_at else None,
         max_steps=job.max_steps,
         max_tokens=job.max_tokens,
+        max_cost=job.max_cost,
         tokens_used=sum(step.tokens for step in cut.kept),
         created_at=now,
     )

@@ -135,7 +135,7 @@ def _waiting_for(child: Job, step: Step, *, now: datetime) -> dict[str, Any]:
         "decision": step.decision,
         "approval_id": step.approval_id,
         "permit_id": step.permit_id,
-        "spec": {"child": str(child.pk), "counted": child.tokens_used},
+        "spec": {"child": str(child.pk), "counted": child.tokens_used, "counted_cost": str(child.cost_used)},
     }
 
 

@@ -1,0 +1,205 @@
+"""One question to a model: the best endpoint first, the next where it fails; each attempt is a row of the ledger that
+was reserved before and is settled after."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from agents.connections import rest
+from agents.engine.limits import charge
+from agents.llm import budget, functions, health, routing
+from agents.llm.errors import CredentialsRefused, LlmError
+from agents.llm.routing import NoEndpoint, Target
+from agents.llm.values import Answer, Request, Usage, estimate_tokens
+from agents.models import Capability, Job, LlmCall, Step
+from audit.canonical import canonical_json
+from tools import redact
+from tools.errors import ToolFailed, ToolRefused
+from tools.spec import Box, Tool
+
+OUTPUT_TOKENS = 8192
+OUTPUT_TOKENS_LEAST = 256  # with less left than this there is no use in asking
+# Where another endpoint would do no better, or nobody wants the answer any more.
+_FINAL = frozenset({"cancelled", "answer_truncated", "content_filtered"})
+
+
+class ThinkFailed(ToolFailed):
+    """A turn that came to nothing. `code` says why: a code of `agents.llm.errors`, or `stuck`, `budget_exhausted`,
+    `invalid_answer`, `no_endpoint`."""
+
+    def __init__(self, code: str, message: str, *, transient: bool = False, **details: object) -> None:
+        super().__init__(message, transient=transient, code=code, **details)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """What stays the same through the tries of one step. functions: what is offered instead of `tools` and `finish`;
+    purpose: the tool that asks, for the ledger."""
+
+    job: Job
+    step: Step
+    turn: int
+    targets: Sequence[Target]
+    tools: list[Tool]
+    box: Box
+    purpose: str = "llm.think"
+    functions: list[dict[str, Any]] | None = None
+    output_tokens: int = OUTPUT_TOKENS
+    needs: frozenset[str] = field(default=frozenset({Capability.CHAT}))
+
+
+def targets_for(job: Job, *, needs: set[str], route: str = "") -> list[Target]:
+    """The endpoints that this job's calls may go to. Raises ThinkFailed (`no_endpoint`)."""
+    try:
+        return routing.targets(job.agent, needs=needs, now=timezone.now(), route=route)
+    except NoEndpoint as error:
+        raise ThinkFailed("no_endpoint", str(error)) from None
+
+
+def ask(asking: Asking, messages: list[dict[str, Any]]) -> Answer:
+    """Asks each endpoint of the route until one answers.
+
+    Raises:
+        ThinkFailed: the last one's error, `budget_exhausted`, or that somebody cancelled.
+    """
+    budget.give_up_earlier(asking.step)
+    failed: ThinkFailed | None = None
+    for number, target in enumerate(asking.targets):
+        if failed is not None:
+            asking.box.log(f"{failed.message} Asking {target.name} instead.\n")
+        try:
+            return _attempt(asking, target, messages)
+        except ThinkFailed as error:
+            failed = error
+            if error.code in _FINAL or number == len(asking.targets) - 1:
+                raise
+    raise failed or ThinkFailed("no_endpoint", "There is no model endpoint to ask.")
+
+
+def _attempt(asking: Asking, target: Target, messages: list[dict[str, Any]]) -> Answer:
+    # Imported here: the package behind it costs 40 MB, and every process imports this module to know the tool.
+    from agents.llm import client
+
+    started = time.monotonic()
+    call = _call(asking, target)
+    request = _reserved(asking, target, messages, call)
+    first: list[float] = []
+
+    def on_text(text: str) -> None:
+        if not first:
+            first.append(time.monotonic())
+        asking.box.log(text, "token")
+
+    try:
+        endpoint = _endpoint(target, asking.purpose)
+        rest()  # the database connection, while the model thinks
+        answer = client.complete(
+            endpoint, request, deadline_s=target.timeout_s, on_text=on_text, cancelled=asking.box.cancelled
+        )
+    except LlmError as error:
+        told = redact.text(error.message)[:4000]
+        _settle(call, target, error.usage, started, first, error_code=error.code, error=told)
+        health.failed(target, error, now=timezone.now())
+        details = {"retry_after_s": error.retry_after_s} if error.retry_after_s is not None else {}
+        raise ThinkFailed(error.code, told, transient=error.transient, **details) from None
+    except BaseException as error:
+        _settle(call, target, None, started, first, error_code="broken", error=redact.text(repr(error))[:4000])
+        raise
+    health.succeeded(target)
+    _settle(
+        call,
+        target,
+        answer.usage,
+        started,
+        first,
+        model=answer.model[:120],
+        scripted=is_scripted(answer) or target.scripted,
+        finish_reason=answer.finish_reason[:40],
+        answer=_kept(answer),
+    )
+    return answer
+
+
+def _call(asking: Asking, target: Target) -> LlmCall:
+    return LlmCall(
+        step=asking.step,
+        job=asking.job,
+        attempt=asking.step.attempt,
+        purpose=asking.purpose[:40],
+        endpoint=target.base_url[:300],
+        endpoint_name=target.name[:80],
+        route=target.route[:80],
+        model=target.model[:120],
+        scripted=target.scripted,
+        at=timezone.now(),
+    )
+
+
+def _reserved(asking: Asking, target: Target, messages: list[dict[str, Any]], call: LlmCall) -> Request:
+    """The request, with an output limit that endpoint and budget cover; its row stands.
+
+    Raises:
+        ThinkFailed: `budget_exhausted`, `context_too_long`.
+    """
+    offered = functions.as_functions(asking.tools) if asking.functions is None else asking.functions
+    request = Request(model=target.model, messages=messages, tools=offered, output_tokens=0)
+    prompt = estimate_tokens(len(canonical_json(request.body())))
+    output = min(asking.output_tokens, target.output_tokens)
+    if target.context_tokens:
+        output = min(output, target.context_tokens - prompt)
+        if output < min(OUTPUT_TOKENS_LEAST, asking.output_tokens):
+            raise ThinkFailed(
+                "context_too_long",
+                f"About {prompt} tokens of prompt do not fit the {target.context_tokens} of {target.name}.",
+            )
+    least = min(OUTPUT_TOKENS_LEAST, output)
+    price = lambda tokens: target.price(Usage(prompt_tokens=prompt, completion_tokens=tokens))  # noqa: E731
+    call.request_sha256 = hashlib.sha256(canonical_json(request.body())).hexdigest()
+    try:
+        budget.reserve(
+            call, tokens=prompt + output, cost=price(output), least_tokens=prompt + least, least_cost=price(least)
+        )
+    except budget.BudgetExhausted as error:
+        raise ThinkFailed("budget_exhausted", f"Stopped: {error}.") from None
+    output = min(output, call.reserved_tokens - prompt)
+    while output > least and price(output) > call.reserved_cost:  # the money covers less than the tokens
+        output = max(least, output // 2)
+    return replace(request, output_tokens=output)
+
+
+def _endpoint(target: Target, purpose: str) -> Any:
+    try:
+        return target.endpoint(tool=purpose)
+    except (ToolRefused, ToolFailed) as error:
+        raise CredentialsRefused(f"The key of {target.name} cannot be used: {error.message}") from None
+
+
+def _settle(
+    call: LlmCall, target: Target, usage: Usage | None, started: float, first: list[float], **fields: Any
+) -> None:
+    for name, value in fields.items():
+        setattr(call, name, value)
+    if usage is not None:
+        call.prompt_tokens, call.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+        call.cached_tokens, call.cost = usage.cached_tokens, target.price(usage)
+    call.latency_ms = int((time.monotonic() - started) * 1000)
+    call.first_token_ms = int((first[0] - started) * 1000) if first else None
+    budget.settle(call)
+    charge(call, now=timezone.now())
+
+
+def _kept(answer: Answer) -> dict[str, Any]:
+    """The answer as the ledger keeps it: before it is judged, without secrets."""
+    calls = [{"id": one.id, "name": one.name, "arguments": one.arguments} for one in answer.calls]
+    return {"content": redact.text(answer.content), "tool_calls": redact.data(calls)}
+
+
+def is_scripted(answer: Answer) -> bool:
+    """The stand-in says what it is by its model's name, whatever the settings say."""
+    return bool(settings.LLM_SCRIPTED) or answer.model.startswith("scripted-")
