@@ -85,6 +85,8 @@ STATUS = {
     "permit_mismatch": 409,
     "permit_spent": 409,
     "sandbox_unavailable": 503,
+    "over_quota": 409,
+    "server_full": 503,
 }
 # the field that a code is about, where the error itself does not say
 FIELDS = {"reason_missing": "reason", "invalid_reason": "reason"}

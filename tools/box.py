@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tools import constraints
+from tools import constraints, quota
 from tools.errors import SandboxUnavailable, ToolRefused
 from tools.redact import Redactor
 from tools.sandbox import probe, process
@@ -61,6 +61,10 @@ class SandboxBox:
         return self._workspace
 
     @cached_property
+    def _allowed(self) -> quota.Bounds:
+        return quota.allowance(self.workspace)
+
+    @cached_property
     def _identity(self) -> Identity:
         return identity_for(self.workspace.id)
 
@@ -103,6 +107,8 @@ class SandboxBox:
             cpu_s=math.ceil(seconds) + 1,
         )
         self._runs.append({"tier": tier, "profile": profile})
+        watch = quota.Watch(self.workspace, self._allowed)
+        watch.begin()
         try:
             outcome = process.run(
                 argv,
@@ -118,18 +124,21 @@ class SandboxBox:
                 ),
                 redactor=Redactor,
                 on_output=self._on_output if stream else None,
-                cancelled=self._cancelled,
+                cancelled=lambda: bool(watch.over) or self._cancelled(),
             )
         except process.SetupFailed as error:
             raise SandboxUnavailable(f"The {tier} sandbox could not be set up: {error}", tier=tier) from error
+        finally:
+            watch.end()
+        full = bool(watch.over) and outcome.ended_by == "cancelled"
         return Completed(
             exit_code=outcome.exit_code,
             signal=outcome.signal,
             stdout=outcome.stdout,
-            stderr=outcome.stderr,
+            stderr=outcome.stderr + (f"\n[stopped: {watch.over}]" if full else ""),
             truncated_bytes=outcome.truncated_bytes,
             duration_s=outcome.duration_s,
-            ended_by=outcome.ended_by,
+            ended_by="disk_quota" if full else outcome.ended_by,
             max_rss_bytes=outcome.max_rss_bytes,
             cpu_s=outcome.cpu_s,
             tier=tier,

@@ -8,6 +8,8 @@ ToolError
 ├── PermitError
 │   ├── PermitMismatch     the call about to run is not the call that was permitted
 │   └── PermitSpent        this permit was used before, or has expired
+├── OverQuota              the job's workspace, or what it may keep, is full
+├── ServerFull             the disk, or what all jobs may hold together, is used up; another try may find room
 ├── SandboxUnavailable     no sandbox tier works here: nothing runs
 └── ToolFailed             the tool ran and failed; `transient` says whether another try may help
 """
@@ -63,6 +65,15 @@ class PermitMismatch(PermitError):
 
 class PermitSpent(PermitError):
     code = "permit_spent"
+
+
+class OverQuota(ToolError):
+    code = "over_quota"
+
+
+class ServerFull(ToolError):
+    code = "server_full"
+    transient = True
 
 
 class SandboxUnavailable(ToolError):

@@ -16,13 +16,13 @@ from django.db import transaction
 from audit.actor import Actor, Target
 from audit.append import record
 from audit.kinds import Event
-from tools import batch, constraints, permits, redact, registry, secrets
+from tools import batch, constraints, permits, quota, redact, registry, secrets
 from tools.box import SandboxBox
 from tools.errors import PermitMismatch, ToolRefused
 from tools.sandbox.output import clean
 from tools.snapshots import Keeper, keep_found
 from tools.spec import Call, Effect, OutputSink, Result, Tool
-from tools.workspaces import workspace_for
+from tools.workspaces import place_of, workspace_for
 
 _SUMMARY_MAX = 300
 _TEXT_MAX = 128 * 1024
@@ -54,6 +54,7 @@ def run(
     Raises:
         UnknownTool, InvalidArguments, ToolRefused: as of `tools.registry.validate`; the permit is unspent.
         PermitMismatch, PermitSpent: the permit does not cover this call as the world is now; nothing ran.
+        OverQuota, ServerFull: there is no room for what it might write; the permit is unspent.
         SandboxUnavailable: no tier works here.
         ToolFailed: the tool ran and failed.
     """
@@ -65,12 +66,14 @@ def run(
     _as_it_was_seen(tool, call, subject=whose)
     if call.constraints.get("dry_run"):
         _dry_run(tool, call, subject=whose, worker=worker)
+    writes = tool.effect is not Effect.READ
+    if writes:
+        quota.admit(place_of(call.workspace_id), by_itself=tool.needs_profile != "read")
     if isinstance(permit, permits.Spent):
         subject = permit.use(call.digest())
     else:
         subject = permits.spend(permit, digest=call.digest(), by=worker, now=now, subject=subject).subject
     workspace = workspace_for(call.workspace_id)
-    writes = tool.effect is not Effect.READ
     box = SandboxBox(
         partial(keeper.open, workspace) if keeper is not None and writes else workspace,
         limits=constraints.limited(tool.limits, call.constraints),
@@ -89,6 +92,8 @@ def run(
             result = tool.run(call.arguments, box)
         finally:
             box.close()
+            if writes and (tool.needs_profile != "read" or box.record_sandbox()):
+                quota.note(workspace)
         return _storable(result, box)
 
 

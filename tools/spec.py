@@ -112,8 +112,8 @@ class Completed:
     """A finished sandboxed process.
 
     exit_code is None where a signal ended it; `ended_by` says who stopped it: "" (itself), "timeout", "cancelled",
-    "output_limit", "memory". stdout and stderr are head + marker + tail, decoded, control characters stripped,
-    secrets redacted.
+    "output_limit", "memory", "disk_quota". stdout and stderr are head + marker + tail, decoded, control characters
+    stripped, secrets redacted.
     """
 
     exit_code: int | None

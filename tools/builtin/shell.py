@@ -237,6 +237,7 @@ _ENDED_BY = {
     "cancelled": "stopped: cancelled",
     "output_limit": "stopped: too much output",
     "memory": "stopped: out of memory",
+    "disk_quota": "stopped: the workspace is full",
 }
 
 
