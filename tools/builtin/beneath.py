@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tools.errors import SandboxUnavailable, ToolRefused
-from tools.sandbox.kernel import SYS_OPENAT2, syscall
+from tools.sandbox.kernel import SYS_OPENAT2, check, libc, syscall
 
 _RESOLVE = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS, NO_SYMLINKS, BENEATH
+_NOREPLACE = 1
 _TRIES = 16  # openat2 answers EAGAIN when a rename elsewhere races with `..`
 NEW_FILE_MODE = 0o644
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -75,24 +76,107 @@ class Beneath:
                 raise NotThere(f"{path} has more than {limit_bytes} bytes.")
             return content, facts.st_mode & 0o777
 
-    def write(self, path: str, content: bytes) -> bool:
+    def write(self, path: str, content: bytes, *, new_mode: int = NEW_FILE_MODE) -> bool:
         """Puts `content` at `path` in one step (a new file, renamed into place); folders on the way are made, the
-        permissions of a file that was there are kept. True if the file is new.
+        permissions of a file that was there are kept; `new_mode` are those of one that was not. True if the file is new.
 
         Raises:
             NotThere: the path is a folder, or cannot be written.
             ToolRefused: the way there leads over a symbolic link or out.
         """
         try:
-            return self._write(path, content)
+            return self._write(path, content, new_mode)
         except OSError as error:
             raise _explained(path, error) from None
 
-    def _write(self, path: str, content: bytes) -> bool:
+    def facts(self, path: str) -> os.stat_result:
+        """Of what stands at `path`: of a symbolic link its own.
+
+        Raises:
+            NotThere: nothing does.
+            ToolRefused: the way there leads over a symbolic link or out.
+        """
+        with self._holder(path) as (folder, name):
+            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+    def make_folder(self, path: str) -> bool:
+        """Makes the folder and those above it that are missing. False if it was there.
+
+        Raises:
+            NotThere: something else stands there, or it cannot be made.
+            ToolRefused: the way there leads over a symbolic link or out.
+        """
+        try:
+            was = self.kind(path) == "folder"
+        except NotThere:
+            was = False
+        try:
+            with self._made_folders(PurePosixPath(path).parts):
+                return not was
+        except OSError as error:
+            raise _explained(path, error) from None
+
+    def move(self, source: str, target: str) -> None:
+        """Renames, in one step; what stands at `target` is never replaced, folders on the way there are made.
+
+        Raises:
+            NotThere: there is no `source`, or something stands at `target`, or one cannot be used.
+            ToolRefused: a way leads over a symbolic link or out.
+        """
+        with self._holder(source) as (here, name):
+            os.stat(name, dir_fd=here, follow_symlinks=False)
+            parts = PurePosixPath(target).parts
+            try:
+                with self._made_folders(parts[:-1]) as there:
+                    _rename(here, name, there, parts[-1])
+            except OSError as error:
+                if error.errno == errno.EEXIST:
+                    raise NotThere(f"{target} is there already.") from None
+                raise _explained(target, error) from None
+
+    def remove_file(self, path: str) -> None:
+        """Removes a file, or of a symbolic link the link.
+
+        Raises:
+            NotThere: nothing stands there, or a folder does.
+            ToolRefused: the way there leads over a symbolic link or out.
+        """
+        with self._holder(path) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+
+    def take_out(self, path: str, folder: Path, name: str) -> None:
+        """Renames what stands at `path` to `name` in `folder`, outside, in one step.
+
+        Raises:
+            NotThere: nothing stands there, or it cannot be used.
+            ToolRefused: the way there leads over a symbolic link or out.
+        """
+        there = os.open(folder, _FOLDER | os.O_NOFOLLOW)
+        try:
+            with self._holder(path) as (here, own):
+                _rename(here, own, there, name)
+        finally:
+            os.close(there)
+
+    @contextlib.contextmanager
+    def _holder(self, path: str) -> Iterator[tuple[int, str]]:
+        """A descriptor of the folder that holds `path`, and the last part's name; OSError is explained."""
+        parts = PurePosixPath(path).parts
+        if not parts:
+            raise ToolRefused("This is the top of the work tree.", path=path)
+        folder = self._open("/".join(parts[:-1]) or ".", _FOLDER)
+        try:
+            yield folder, parts[-1]
+        except OSError as error:
+            raise _explained(path, error) from None
+        finally:
+            os.close(folder)
+
+    def _write(self, path: str, content: bytes, new_mode: int) -> bool:
         parts = PurePosixPath(path).parts
         with self._made_folders(parts[:-1]) as folder:
             name = parts[-1]
-            mode = NEW_FILE_MODE
+            mode = new_mode
             is_new = True
             with contextlib.suppress(FileNotFoundError):
                 facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -229,6 +313,18 @@ class Beneath:
                 if error.errno != errno.EAGAIN:
                     raise _explained(path, error) from None
         raise NotThere(f"{path} is being moved about.")
+
+
+def _rename(here: int, name: str, there: int, new: str) -> None:
+    """renameat2(2) that replaces nothing. Raises OSError."""
+    result = libc.renameat2(
+        ctypes.c_int(here),
+        ctypes.c_char_p(os.fsencode(name)),
+        ctypes.c_int(there),
+        ctypes.c_char_p(os.fsencode(new)),
+        ctypes.c_uint(_NOREPLACE),
+    )
+    check(result, f"rename {name}")
 
 
 def _remove_leftovers(folder: int, name: str) -> None:

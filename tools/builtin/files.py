@@ -11,7 +11,7 @@ from tools.builtin.beneath import NEW_FILE_MODE, Beneath, NotThere
 from tools.errors import InvalidArguments, ToolRefused
 from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
 
-_READ_MAX_BYTES = 4 * 1024**2
+READ_MAX_BYTES = 4 * 1024**2
 _WRITE_MAX_CHARACTERS = 1_000_000
 _LINES_DEFAULT = 400
 _LINES_MAX = 4000
@@ -32,7 +32,7 @@ _PATH: dict[str, Any] = {
 _ACTED_ON = (".github/", ".gitlab", ".circleci/", ".buildkite/", ".husky/", "Jenkinsfile", "Dockerfile", ".pre-commit")
 
 
-class _FileTool(Tool):
+class FileTool(Tool):
     queue: ClassVar[str] = "files"
     limits: ClassVar[Limits] = Limits(timeout_s=60.0, output_head_bytes=256 * 1024, output_tail_bytes=0)
 
@@ -40,7 +40,7 @@ class _FileTool(Tool):
         _check_path(str(arguments.get("path", ".")))
 
 
-class Read(_FileTool):
+class Read(FileTool):
     name: ClassVar[str] = "files.read"
     summary: ClassVar[str] = "Reads a text file of the workspace, or some of its lines."
     effect: ClassVar[Effect] = Effect.READ
@@ -62,9 +62,9 @@ class Read(_FileTool):
         path = arguments["path"]
         try:
             with Beneath(box.workspace.tree) as tree:
-                content = tree.read(path, _READ_MAX_BYTES)
+                content = tree.read(path, READ_MAX_BYTES)
         except NotThere as error:
-            return _not_there(path, error)
+            return not_there(path, error)
         facts = {"path": path, "size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         if b"\0" in content[:8192]:
             return Result(ok=False, summary=f"{path} is not text.", data={**facts, "binary": True})
@@ -78,14 +78,14 @@ class Read(_FileTool):
         span = f"lines {first} to {last} of {len(lines)}" if wanted else f"nothing from line {first} on"
         return Result(
             ok=True,
-            summary=f"{path}: {_count(len(lines))}" if len(wanted) == len(lines) else f"{path}: {span}",
+            summary=f"{path}: {counted_lines(len(lines))}" if len(wanted) == len(lines) else f"{path}: {span}",
             data={**facts, "lines": len(lines), "start_line": first, "end_line": last},
             text=text,
             truncated_bytes=missing,
         )
 
 
-class Write(_FileTool):
+class Write(FileTool):
     name: ClassVar[str] = "files.write"
     needs_profile: ClassVar[str] = "build"
     summary: ClassVar[str] = "Writes a text file of the workspace, whole; makes folders on the way."
@@ -105,26 +105,17 @@ class Write(_FileTool):
     }
 
     def check(self, arguments: Mapping[str, Any]) -> None:
-        path = arguments["path"]
-        _check_path(path)
-        parts = PurePosixPath(path).parts
-        if not parts or path.endswith("/"):
-            raise ToolRefused("A file is written to a path with a name.", path=path)
-        if any(part.lower() == ".git" for part in parts):
-            raise ToolRefused("Git's own files are written by the git tools only.", path=path)
+        check_file_path(arguments["path"])
         try:
             arguments["content"].encode()
         except UnicodeEncodeError:
             raise InvalidArguments("This is not text that UTF-8 can hold.", field="arguments.content") from None
 
     def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
-        path = str(PurePosixPath(arguments["path"]))
-        if path.startswith(_ACTED_ON) or PurePosixPath(path).name.startswith(_ACTED_ON):
-            return RiskScore(level=Risk.MEDIUM, reasons=(f"{path} is run by other machinery once it is pushed",))
-        return RiskScore(level=Risk.LOW, reasons=("writes inside the job's own workspace",))
+        return write_risk(arguments["path"])
 
     def describe(self, arguments: Mapping[str, Any]) -> str:
-        return f"write {arguments['path']} ({_count(len(_lines(arguments['content'])))})"
+        return f"write {arguments['path']} ({counted_lines(len(_lines(arguments['content'])))})"
 
     def target_state(self, arguments: Mapping[str, Any], box: Box) -> dict[str, Any]:
         before = _before(arguments["path"], box)
@@ -135,9 +126,9 @@ class Write(_FileTool):
         path = arguments["path"]
         before = _before(path, box)
         if before is not None and b"\0" in before[:8192]:
-            return f"{path} is not text now; it is replaced by {_count(len(_lines(arguments['content'])))}."
+            return f"{path} is not text now; it is replaced by {counted_lines(len(_lines(arguments['content'])))}."
         old = (before or b"").decode(errors="backslashreplace")
-        return _diff(path, old, arguments["content"], is_new=before is None)
+        return diff(path, old, arguments["content"], is_new=before is None)
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         path, content = arguments["path"], arguments["content"].encode()
@@ -146,14 +137,14 @@ class Write(_FileTool):
             with Beneath(box.workspace.tree) as tree:
                 is_new = tree.write(path, content)
         except NotThere as error:
-            return _not_there(path, error)
+            return not_there(path, error)
         old = (before or b"").decode(errors="backslashreplace")
         added, removed = _changed_lines(old, arguments["content"])
         lines = len(_lines(arguments["content"]))
-        box.log(_diff(path, old, arguments["content"], is_new=is_new))
+        box.log(diff(path, old, arguments["content"], is_new=is_new))
         return Result(
             ok=True,
-            summary=f"{'New file' if is_new else 'Wrote'} {path}: {_count(lines)} (+{added} -{removed})",
+            summary=f"{'New file' if is_new else 'Wrote'} {path}: {counted_lines(lines)} (+{added} -{removed})",
             data={
                 "path": path,
                 "created": is_new,
@@ -163,7 +154,7 @@ class Write(_FileTool):
                 "size_bytes": len(content),
                 "sha256": hashlib.sha256(content).hexdigest(),
             },
-            text=f"{path} written: {_count(lines)}, {added} added, {removed} removed.",
+            text=f"{path} written: {counted_lines(lines)}, {added} added, {removed} removed.",
         )
 
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
@@ -181,7 +172,7 @@ class Write(_FileTool):
         lines = len(_lines(arguments["content"]))
         return Result(
             ok=True,
-            summary=f"{path} holds what was to be written: {_count(lines)}.",
+            summary=f"{path} holds what was to be written: {counted_lines(lines)}.",
             data={
                 "path": path,
                 "lines": lines,
@@ -189,11 +180,11 @@ class Write(_FileTool):
                 "sha256": hashlib.sha256(content).hexdigest(),
                 "mode": f"{mode:04o}",
             },
-            text=f"{path} was written: {_count(lines)}.",
+            text=f"{path} was written: {counted_lines(lines)}.",
         )
 
 
-class List(_FileTool):
+class List(FileTool):
     name: ClassVar[str] = "files.list"
     summary: ClassVar[str] = "Lists a folder of the workspace."
     effect: ClassVar[Effect] = Effect.READ
@@ -220,7 +211,7 @@ class List(_FileTool):
                     leave_out=_HIDDEN,
                 )
         except NotThere as error:
-            return _not_there(path, error)
+            return not_there(path, error)
         more = len(found) > _ENTRIES_MAX
         found = found[:_ENTRIES_MAX]
         marks = {"folder": "/", "link": "@", "other": "?"}
@@ -239,7 +230,7 @@ class List(_FileTool):
         )
 
 
-class Search(_FileTool):
+class Search(FileTool):
     """The search runs in the sandbox, by grep: a pattern that takes forever then costs a process that has a deadline,
     and not the worker."""
 
@@ -272,7 +263,7 @@ class Search(_FileTool):
             with Beneath(box.workspace.tree) as tree:
                 tree.kind(path)
         except NotThere as error:
-            return _not_there(path, error)
+            return not_there(path, error)
         command = ["grep", "-rnHIE", "--color=never", "--exclude-dir=.git", "--max-count=1000"]
         if "glob" in arguments:
             command.append(f"--include={arguments['glob']}")
@@ -298,11 +289,33 @@ def _check_path(path: str) -> None:
         raise ToolRefused("A path is relative to the work tree and stays inside it.", path=path)
 
 
+def check_file_path(path: str, *, folder: bool = False) -> None:
+    """Refuses what a tool may not write to; folder: the path may end with a slash.
+
+    Raises:
+        ToolRefused
+    """
+    _check_path(path)
+    parts = PurePosixPath(path).parts
+    if not parts or (path.endswith("/") and not folder):
+        raise ToolRefused("A file is written to a path with a name.", path=path)
+    if any(part.lower() == ".git" for part in parts):
+        raise ToolRefused("Git's own files are written by the git tools only.", path=path)
+
+
+def write_risk(path: str) -> RiskScore:
+    """Of a change to the file or folder at `path`."""
+    path = str(PurePosixPath(path))
+    if f"{path}/".startswith(_ACTED_ON) or PurePosixPath(path).name.startswith(_ACTED_ON):
+        return RiskScore(level=Risk.MEDIUM, reasons=(f"{path} is run by other machinery once it is pushed",))
+    return RiskScore(level=Risk.LOW, reasons=("writes inside the job's own workspace",))
+
+
 def _before(path: str, box: Box) -> bytes | None:
     """The file as it is, None where there is none; one that is too large to compare counts as empty."""
     with Beneath(box.workspace.tree) as tree:
         try:
-            return tree.read(path, _READ_MAX_BYTES)
+            return tree.read(path, READ_MAX_BYTES)
         except NotThere:
             try:
                 tree.kind(path)
@@ -311,9 +324,9 @@ def _before(path: str, box: Box) -> bytes | None:
             return b""
 
 
-def _diff(path: str, old: str, new: str, *, is_new: bool) -> str:
+def diff(path: str, old: str, new: str, *, is_new: bool, is_gone: bool = False) -> str:
     """A unified diff; of texts too different to compare in good time, the bare old and new lines."""
-    names = ("/dev/null" if is_new else f"a/{path}", f"b/{path}")
+    names = ("/dev/null" if is_new else f"a/{path}", "/dev/null" if is_gone else f"b/{path}")
     before, after = _lines(old), _lines(new)
     if _comparable(before, after):
         made = list(difflib.unified_diff(before, after, *names, lineterm=""))
@@ -347,11 +360,11 @@ def _lines(text: str) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def _count(lines: int) -> str:
+def counted_lines(lines: int) -> str:
     return "1 line" if lines == 1 else f"{lines} lines"
 
 
-def _not_there(path: str, error: NotThere) -> Result:
+def not_there(path: str, error: NotThere) -> Result:
     return Result(ok=False, summary=str(error), data={"path": path, "found": False}, text=str(error))
 
 

@@ -10,7 +10,7 @@ _STAT = re.compile(
     r"^(?! )(?:.*, |.* move, )?(\d+) files? changed, (\d+) lines? added, (\d+) removed:?$", re.MULTILINE | re.ASCII
 )
 _COMMITS = re.compile(r"^(\d+) commits?(?:,.*|:| would move.*)?$", re.MULTILINE | re.ASCII)
-_WRITES = "files.write"
+_WRITES, _PATCHES = "files.write", "files.patch"
 _WORD_MAX = 300
 
 
@@ -23,6 +23,8 @@ def reach_of(call: Call, preview: str, target_state: Mapping[str, Any]) -> dict[
     if call.many:
         calls = call.arguments.get("calls")
         return {"calls": len(calls)} if isinstance(calls, list) else {}
+    if call.tool == _PATCHES:
+        return _counted(preview)
     if call.tool.startswith("git."):
         found |= _counted(preview)
         found |= _aimed(target_state)
