@@ -87,6 +87,13 @@ class Connections:
                 self.left_out += 1
         return made
 
+    def end_all(self, why: str) -> None:
+        """Ends what is still open."""
+        with self._lock:
+            kept = list(self._kept)
+        for entry in kept:
+            entry.end(why)
+
     def __len__(self) -> int:
         with self._lock:
             return len(self._kept) + self.left_out

@@ -16,8 +16,13 @@ def program() -> str | None:
     return next((path for path in _PLACES if os.access(path, os.X_OK)), None)
 
 
-def arguments(spec: dict[str, Any], *, bwrap: str, filter_fd: int, status_fd: int) -> list[str]:
-    """bwrap's whole command line for this spec. It dies with its parent, always."""
+def arguments(
+    spec: dict[str, Any], *, bwrap: str, filter_fd: int, status_fd: int, wait_fds: tuple[int, int] | None = None
+) -> list[str]:
+    """bwrap's whole command line for this spec. It dies with its parent, always.
+
+    wait_fds: where it says which process its namespaces are of, and what it waits for before it starts the command.
+    """
     made = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
     made += ["--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev"]
     made += ["--size", "4096", "--tmpfs", "/proc/1"]  # bwrap's own process, of the same user: not to be looked into
@@ -33,5 +38,7 @@ def arguments(spec: dict[str, Any], *, bwrap: str, filter_fd: int, status_fd: in
     made += ["--remount-ro", "/proc/1", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", spec["cwd"]]
     for name, value in spec["env"].items():
         made += ["--setenv", name, value]
+    if wait_fds is not None:
+        made += ["--info-fd", str(wait_fds[0]), "--block-fd", str(wait_fds[1])]
     made += ["--seccomp", str(filter_fd), "--json-status-fd", str(status_fd), "--"]
     return [*made, *_START, *spec["argv"]]

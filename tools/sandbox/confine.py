@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from tools.sandbox import kernel, landlock, seccomp
+from tools.sandbox import kernel, landlock, loopback, seccomp
 
 # Read-only for every command, where they exist: programs, libraries, and what libraries look up.
 SYSTEM_READ = (
@@ -103,8 +103,9 @@ def become_command(spec: dict[str, Any], *, read: Iterable[str] = (), write: Ite
         read=[*SYSTEM_READ, *MACHINE_READ, *spec["read"], *read],
         write=[*spec["write"], *write],
         devices=DEVICES,
+        connect=(loopback.PROXY_PORT,) if spec["network"] else (),
     )
-    seccomp.install(seccomp.program(spec["tier"]))
+    seccomp.install(seccomp.program(spec["tier"], network=spec["network"]))
     kernel.close_all_but({0, 1, 2})
     execute(spec["argv"], spec["env"])
 

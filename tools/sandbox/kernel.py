@@ -81,6 +81,11 @@ def unshare(flags: int) -> None:
     check(libc.unshare(ctypes.c_int(flags)), "unshare")
 
 
+def set_namespace(descriptor: int, kind: int) -> None:
+    """Joins the namespace (setns(2)); `kind` is its CLONE_NEW*."""
+    check(libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
+
+
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
     encoded = [None if value is None else os.fsencode(value) for value in (source, target, kind, data)]
     check(

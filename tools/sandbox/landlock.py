@@ -13,7 +13,8 @@ from tools.sandbox.kernel import libc, syscall
 ABI_SCOPED = 6
 
 _SYS_CREATE, _SYS_ADD, _SYS_RESTRICT = 444, 445, 446
-_RULE_PATH = 1
+_RULE_PATH, _RULE_PORT = 1, 2
+_CONNECT_TCP = 2
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_DIR, _REMOVE_FILE = (1 << bit for bit in range(6))
 _MAKE_DIR, _MAKE_REG, _MAKE_SOCK, _MAKE_FIFO = (1 << bit for bit in (7, 8, 9, 10))
@@ -46,10 +47,10 @@ def abi() -> int:
     return max(0, int(version))
 
 
-def restrict(*, read: Iterable[str], write: Iterable[str], devices: Iterable[str]) -> None:
+def restrict(*, read: Iterable[str], write: Iterable[str], devices: Iterable[str], connect: Iterable[int] = ()) -> None:
     """Denies every file that is not below one of these paths. Paths that do not exist are left out.
 
-    Also denies TCP (from ABI 4), and signals and abstract unix sockets to the outside (from ABI 6).
+    Also denies TCP but to the ports in `connect` (from ABI 4), and signals and abstract unix sockets to the outside (from ABI 6).
 
     Raises:
         OSError: ENOSYS where the kernel has no Landlock.
@@ -65,6 +66,9 @@ def restrict(*, read: Iterable[str], write: Iterable[str], devices: Iterable[str
     for paths, rights in ((read, READ), (write, WRITE), (devices, DEVICE)):
         for path in paths:
             _allow(ruleset, path, rights & handled)
+    for port in connect if version >= 4 else ():
+        rule = ctypes.create_string_buffer(struct.pack("QQ", _CONNECT_TCP, port), 16)
+        syscall("landlock_add_rule", _SYS_ADD, ctypes.c_int(ruleset), ctypes.c_int(_RULE_PORT), rule, ctypes.c_uint(0))
     syscall("landlock_restrict_self", _SYS_RESTRICT, ctypes.c_int(ruleset), ctypes.c_uint(0))
     os.close(ruleset)
 

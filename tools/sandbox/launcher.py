@@ -1,10 +1,12 @@
-"""Runs one command in a sandbox. Stdlib only; started as `python -I -S launcher.py SPEC_FD STATUS_FD`.
+"""Runs one command in a sandbox. Stdlib only; started as `python -I -S launcher.py SPEC_FD STATUS_FD [EGRESS_FD]`.
 
 SPEC_FD holds a JSON object: tier ("bwrap", "ns", "ll"), argv, env, cwd, read (paths), write (paths), uid and gid (to
-drop to when started as root), worker (the pid that must be our parent), limits (cpu_s, memory_bytes, data_bytes,
+drop to when started as root), network (is the egress proxy reachable), worker (the pid that must be our parent), limits (cpu_s, memory_bytes, data_bytes,
 file_size_bytes, open_files, processes), grace_s (between SIGTERM and SIGKILL when we are told to stop).
 STATUS_FD receives JSON lines: `setup_error` if nothing ran; `exit` or `signal` of the command; and at the end
 `ended_by`, `clean`, `max_rss_bytes`, `cpu_s`. SIGTERM stops the command; the death of the worker does too.
+EGRESS_FD is a unix socket: with `network`, the socket that listens on 127.0.0.1:3128 in the command's own network goes
+out there.
 """
 
 import encodings.ascii
@@ -20,24 +22,25 @@ from typing import Any
 if not __package__:
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from tools.sandbox import bubblewrap, confine, kernel, landlock, namespaces, seccomp, supervise
+from tools.sandbox import bubblewrap, confine, kernel, landlock, loopback, namespaces, seccomp, supervise
 
 
 def main() -> None:
-    spec_fd, status_fd = int(sys.argv[1]), int(sys.argv[2])
+    spec_fd, status_fd, *egress = map(int, sys.argv[1:])
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    kernel.close_all_but({spec_fd, status_fd})
+    kernel.close_all_but({spec_fd, status_fd, *egress})
     spec = _read(spec_fd)
-    os.set_inheritable(status_fd, False)
+    for descriptor in (status_fd, *egress):
+        os.set_inheritable(descriptor, False)
     report = supervise.reporter(status_fd)
     try:
         drop_privileges(spec["uid"], spec["gid"])
         wakeup = _arm(spec["worker"])
-        child, isolated, inits = start(spec, report, status_fd)
+        child, isolated, inits = start(spec, report, status_fd, egress[0] if spec["network"] else None)
     except BaseException as error:
         report(setup_error=repr(error))
         os._exit(125)
-    for descriptor in (0, 1, 2):  # the readers see the end of file when the command is gone
+    for descriptor in (0, 1, 2, *egress):  # the readers see the end of file when the command is gone
         os.close(descriptor)
     watched = supervise.Supervisor(
         child,
@@ -72,21 +75,25 @@ def drop_privileges(uid: int, gid: int) -> None:
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # setuid gave /proc/self to root, and uid_map with it
 
 
-def start(spec: dict[str, Any], report: Callable[..., None], status_fd: int) -> tuple[int, bool, int]:
+def start(
+    spec: dict[str, Any], report: Callable[..., None], status_fd: int, egress_fd: int | None = None
+) -> tuple[int, bool, int]:
     """Starts the command in its tier: (our child's pid, is it a pid namespace, generations that are the sandbox's)."""
     tier = spec["tier"]
     _count_processes(spec)
     if tier == "bwrap":
-        return _start_bwrap(spec, report, status_fd), True, 2
+        return _start_bwrap(spec, report, status_fd, egress_fd), True, 2
     if tier == "ns":
         namespaces.enter_user_namespace()
         child = os.fork()
         if child == 0:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            namespaces.first_process(spec, report)
+            namespaces.first_process(spec, report, egress_fd)
         return child, True, 1
     if tier == "ll":
+        if egress_fd is not None:
+            raise OSError("the ll tier has no network of its own, so it offers none")
         if landlock.abi() < landlock.ABI_SCOPED:
             raise OSError(f"Landlock ABI {landlock.ABI_SCOPED} is needed, this kernel has {landlock.abi()}")
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
@@ -103,13 +110,17 @@ def start(spec: dict[str, Any], report: Callable[..., None], status_fd: int) -> 
     raise ValueError(f"there is no tier {tier!r}")
 
 
-def _start_bwrap(spec: dict[str, Any], report: Callable[..., None], status_fd: int) -> int:
+def _start_bwrap(
+    spec: dict[str, Any], report: Callable[..., None], status_fd: int, egress_fd: int | None = None
+) -> int:
     bwrap = bubblewrap.program()
     if bwrap is None:
         raise FileNotFoundError("bwrap is not installed")
     filter_fd, feed = os.pipe()
-    os.write(feed, seccomp.program("bwrap"))
+    os.write(feed, seccomp.program("bwrap", network=spec["network"]))
     os.close(feed)
+    told, tells = os.pipe() if egress_fd is not None else (-1, -1)
+    waits, go = os.pipe() if egress_fd is not None else (-1, -1)
     child = os.fork()
     if child == 0:
         signal.set_wakeup_fd(-1)
@@ -117,14 +128,26 @@ def _start_bwrap(spec: dict[str, Any], report: Callable[..., None], status_fd: i
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
             confine.prepare(spec)
             confine.apply_limits(spec["limits"])
-            for descriptor in (filter_fd, status_fd):
+            wait_fds = (tells, waits) if egress_fd is not None else None
+            for descriptor in (filter_fd, status_fd, *(wait_fds or ())):
                 os.set_inheritable(descriptor, True)
-            made = bubblewrap.arguments(spec, bwrap=bwrap, filter_fd=filter_fd, status_fd=status_fd)
+            made = bubblewrap.arguments(spec, bwrap=bwrap, filter_fd=filter_fd, status_fd=status_fd, wait_fds=wait_fds)
             _exec_bwrap(bwrap, made, report)
         except BaseException as error:
             report(setup_error=repr(error))
             os._exit(126)
     os.close(filter_fd)
+    if egress_fd is not None:
+        os.close(tells)
+        os.close(waits)
+        try:
+            loopback.hand_out_from_inside(told, egress_fd)
+        except BaseException:
+            os.kill(child, signal.SIGKILL)
+            raise
+        os.write(go, b"1")
+        os.close(told)
+        os.close(go)
     return child
 
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from tools.sandbox import confine, kernel
+from tools.sandbox import confine, kernel, loopback
 
 _PRIVATE = {"/tmp": "size=64m,mode=1777", "/dev/shm": "size=64m,mode=1777"}
 
@@ -82,11 +82,15 @@ def _make_place(path: str, *, is_folder: bool) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
 
 
-def first_process(spec: dict[str, Any], report: Callable[..., None]) -> NoReturn:
-    """Pid 1 of the namespace: builds the view, starts the command, reaps until it ends."""
+def first_process(spec: dict[str, Any], report: Callable[..., None], egress_fd: int | None = None) -> NoReturn:
+    """Pid 1 of the namespace: builds the view, starts the command, reaps until it ends. egress_fd: where the socket goes
+    that listens for the egress proxy, None where there is no network."""
     try:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         read, write = build_view(spec)
+        if egress_fd is not None:
+            loopback.bring_up()
+            loopback.hand_out(egress_fd)
         command = os.fork()
         if command == 0:
             try:

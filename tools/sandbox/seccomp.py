@@ -109,6 +109,7 @@ _SPECIAL = {  # judged by an argument
 }
 
 _AF_UNIX = 1
+_AF_INET, _TCP = 2, 6
 _SOCK_STREAM, _SOCK_SEQPACKET, _SOCK_MASK = 1, 5, 0xF
 _CLONE_NEW = 0x7E020000  # every CLONE_NEW* that clone(2) takes
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
@@ -116,7 +117,13 @@ _X32_BIT = 0x40000000
 
 _LOAD, _EQUAL, _AT_LEAST, _BITS, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_NUMBER, _ARCH, _ARGUMENT_0, _ARGUMENT_1 = 0, 4, 16, 24  # offsets in struct seccomp_data, little endian
+_NUMBER, _ARCH, _ARGUMENT_0, _ARGUMENT_1, _ARGUMENT_2 = (
+    0,
+    4,
+    16,
+    24,
+    32,
+)  # offsets in struct seccomp_data, little endian
 
 
 def supported() -> bool:
@@ -124,11 +131,12 @@ def supported() -> bool:
     return os.uname().machine in _ARCHITECTURES
 
 
-def program(tier: str = "ll") -> bytes:
+def program(tier: str = "ll", *, network: bool = False) -> bytes:
     """The filter, as the `struct sock_filter` array that seccomp(2) and bwrap's --seccomp take.
 
     What the tier's namespaces already keep away is left to them: other processes' settings in "bwrap" and "ns", watching
-    files in "bwrap".
+    files in "bwrap". network: TCP sockets over IPv4 may be made, for a network namespace in which nothing but the egress
+    proxy listens.
 
     Raises:
         OSError: ENOSYS on an architecture without a table.
@@ -185,7 +193,20 @@ def program(tier: str = "ll") -> bytes:
             jump(_EQUAL, 0, 1, 0)
             do(_RETURN, refused)
             do(_RETURN, _ALLOW)
-    answer(_SPECIAL["socket"][column], refused)
+    if network:
+        jump(_EQUAL, _SPECIAL["socket"][column], 0, 10)
+        do(_LOAD, _ARGUMENT_0)
+        jump(_EQUAL, _AF_INET, 0, 6)
+        do(_LOAD, _ARGUMENT_1)
+        do(_AND, _SOCK_MASK)
+        jump(_EQUAL, _SOCK_STREAM, 0, 3)
+        do(_LOAD, _ARGUMENT_2)
+        jump(_EQUAL, 0, 2, 0)
+        jump(_EQUAL, _TCP, 1, 0)
+        do(_RETURN, refused)
+        do(_RETURN, _ALLOW)
+    else:
+        answer(_SPECIAL["socket"][column], refused)
     # A datagram socket of a pair can be sent elsewhere: to any socket that has a path. The connected kinds cannot.
     jump(_EQUAL, _SPECIAL["socketpair"][column], 0, 8)
     do(_LOAD, _ARGUMENT_0)
