@@ -145,9 +145,9 @@ class SandboxBox:
             profile=profile,
         )
 
-    def reach(self, url: str) -> None:
+    def reach(self, url: str) -> bool:
         """See `tools.spec.Box.reach`."""
-        constraints.reach(url, self._network)
+        return constraints.reach(url, self._network)
 
     def log(self, text: str, stream: str = "note") -> None:
         """See `tools.spec.Box.log`. Words of a model are held until no secret can begin in them, and sent in batches."""

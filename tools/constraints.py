@@ -100,19 +100,20 @@ def check(tool: Tool, given: Mapping[str, Any]) -> None:
         raise ToolRefused(f"{tool.name} asks a model over the network, which the rule that lets it run forbids.")
 
 
-def reach(url: str, network: Any) -> None:
-    """Refuses a remote that the constraint does not name. network: None where there is no such constraint. A repository
-    of this host (a local path, where the settings allow those) counts as localhost.
+def reach(url: str, network: Any) -> bool:
+    """Refuses a remote that the constraint does not name; True where it names it, False where there is no such constraint
+    (network: None). A repository of this host (a local path, where the settings allow those) counts as localhost.
 
     Raises:
         ToolRefused
     """
     if network is None:
-        return
+        return False
     host = (urlsplit(url).hostname or "").lower() if "://" in url else "localhost"
     if network == "none" or host not in network:
         allowed = "no host at all" if network == "none" else ", ".join(network)
         raise ToolRefused(f"The rule that lets this call run allows {allowed}, not {host or url}.", host=host or url)
+    return True
 
 
 def _common(one: Any, other: Any) -> Any:

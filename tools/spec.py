@@ -194,8 +194,11 @@ class Box(Protocol):
         """
         ...
 
-    def reach(self, url: str) -> None:
-        """Asks before a remote is spoken to. Raises ToolRefused: the call's constraints do not let it."""
+    def reach(self, url: str) -> bool:
+        """Asks before a remote is spoken to: True where the call's constraints name its host, False where there are none.
+
+        Raises ToolRefused: they do not let it.
+        """
         ...
 
     def log(self, text: str, stream: str = "note") -> None:
