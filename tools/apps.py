@@ -13,11 +13,14 @@ class ToolsConfig(AppConfig):
 
     def ready(self) -> None:
         """Registers the tools, tells the sandbox where workspaces are, and makes the server's secrets unspeakable."""
-        from tools import redact, secrets
+        from tools import admission, plugins, redact, registry, secrets
+        from tools.plugins import loading
         from tools.sandbox import probe
 
         for module in _BUILTIN:
             importlib.import_module(f"tools.builtin.{module}")
+        admission.add_origin(plugins.KIND, loading.build)
+        registry.add_source(admission.Admitted())
         probe.use_folder(Path(settings.WORKSPACE_DIR))
         redact.register(
             settings.SECRET_KEY,
