@@ -1,15 +1,18 @@
 """What lies in a workspace, counted by descriptors that follow no link."""
 
 import contextlib
+import ctypes
 import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.sandbox.kernel import syscall
 from tools.spec import Workspace
 
 DEPTH_MAX = 256
+_SYS_FCHMODAT2, _EMPTY_PATH = 452, 0x1000  # Linux 6.6, on every architecture
 _BLOCK = 512  # of st_blocks, whatever the file system's own
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -17,7 +20,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """size_bytes: on disk, a file with several names once; files: everything that has a name; why: not empty where
-    folders lie so deep that they were not counted."""
+    not everything could be counted."""
 
     size_bytes: int = 0
     files: int = 0
@@ -33,7 +36,7 @@ class _Count:
     enough: Callable[[int, int], bool]
     size_bytes: int = 0
     files: int = 0
-    too_deep: bool = False
+    why: str = ""
 
     def add(self, facts: os.stat_result, seen: set[int]) -> None:
         self.files += 1
@@ -60,16 +63,10 @@ def measure_folders(folders: list[Path], *, enough: Callable[[int, int], bool] =
     count, seen = _Count(enough), set[int]()
     with contextlib.suppress(_Enough):
         for folder in folders:
-            try:
-                descriptor = os.open(folder, _FOLDER)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            try:
-                _folder(count, seen, descriptor, 1)
-            finally:
-                os.close(descriptor)
-    why = f"its folders lie deeper than {DEPTH_MAX} levels" if count.too_deep else ""
-    return Usage(size_bytes=count.size_bytes, files=count.files, why=why)
+            with _opened(count, str(folder), None) as descriptor:
+                if descriptor is not None:
+                    _folder(count, seen, descriptor, 1)
+    return Usage(size_bytes=count.size_bytes, files=count.files, why=count.why)
 
 
 def _folder(count: _Count, seen: set[int], folder: int, level: int) -> None:
@@ -88,45 +85,48 @@ def _folder(count: _Count, seen: set[int], folder: int, level: int) -> None:
     if count.enough(count.size_bytes, count.files):
         raise _Enough
     if below and level >= DEPTH_MAX:
-        count.too_deep = True
+        count.why = f"its folders lie deeper than {DEPTH_MAX} levels"
         return
     for name in below:
-        with _opened(name, folder) as descriptor:
+        with _opened(count, name, folder) as descriptor:
             if descriptor is not None:
                 _folder(count, seen, descriptor, level + 1)
 
 
 @contextlib.contextmanager
-def _opened(name: str, parent: int) -> Iterator[int | None]:
-    """None: it went meanwhile, or is something else now."""
+def _opened(count: _Count, name: str, parent: int | None) -> Iterator[int | None]:
+    """None: it went meanwhile, or is something else now, or is closed for good."""
+    descriptor, mode = None, None
     try:
-        descriptor: int | None = os.open(name, _FOLDER, dir_fd=parent)
+        descriptor = os.open(name, _FOLDER, dir_fd=parent)
+        now = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if os.geteuid() != 0 and now & 0o500 != 0o500:  # its names can be read, and nothing about them
+            os.fchmod(descriptor, now | 0o700)
+            mode = now
     except PermissionError:
-        descriptor = _forced(name, parent)
+        try:
+            descriptor, mode = _forced(name, parent)
+        except OSError:
+            count.why = "one of its folders is closed, and cannot be counted"
     except OSError:
-        descriptor = None
+        pass
     try:
         yield descriptor
     finally:
         if descriptor is not None:
+            if mode is not None:
+                os.fchmod(descriptor, mode)
             os.close(descriptor)
 
 
-def _forced(name: str, parent: int) -> int | None:
-    """Opens a folder of our own that lets nobody in; its mode is what it was when this returns."""
-    try:
-        handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    except OSError:
-        return None
+def _forced(name: str, parent: int | None) -> tuple[int, int]:
+    """Opens a folder of our own that lets nobody in, to be given back its mode afterwards: (descriptor, mode)."""
+    handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         mode = stat.S_IMODE(os.fstat(handle).st_mode)
-        here = f"/proc/self/fd/{handle}"
-        os.chmod(here, mode | 0o700)
-        try:
-            return os.open(here, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        finally:
-            os.chmod(here, mode)
-    except OSError:
-        return None
+        # fchmodat2(2) on the folder itself: no name is followed, and no /proc is needed, which a worker keeps closed
+        arguments = (ctypes.c_int(handle), b"", ctypes.c_uint(mode | 0o700), ctypes.c_int(_EMPTY_PATH))
+        syscall("fchmodat2", _SYS_FCHMODAT2, *arguments)
+        return os.open(".", _FOLDER, dir_fd=handle), mode
     finally:
         os.close(handle)

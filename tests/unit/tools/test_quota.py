@@ -59,11 +59,13 @@ def test_what_lies_there_is_counted_once_and_no_link_is_followed(workspace: Work
     assert 100_000 <= found.size_bytes < 200_000
 
 
-def test_a_closed_folder_hides_nothing_and_stays_closed(workspace: Workspace) -> None:
+@pytest.mark.parametrize("mode", [0, 0o400, 0o300])
+@pytest.mark.parametrize("folders", [["closed/below", "closed"], ["."]])
+def test_a_closed_folder_hides_nothing_and_stays_closed(folders: list[str], mode: int, workspace: Workspace) -> None:
     """Counted by the user that the files belong to, whom closed folders keep out where they are not root."""
     write(workspace, "closed/below/large", MIB)
-    for folder in ("closed/below", "closed"):
-        (workspace.tree / folder).chmod(0)
+    for folder in folders:
+        (workspace.tree / folder).chmod(mode)
     owner = workspace.tree.stat()
     answer, tell = os.pipe()
     child = os.fork()
@@ -80,7 +82,7 @@ def test_a_closed_folder_hides_nothing_and_stays_closed(workspace: Workspace) ->
     with open(answer) as said:
         assert int(said.read()) >= MIB
     os.waitpid(child, 0)
-    assert (workspace.tree / "closed").stat().st_mode & 0o777 == 0
+    assert (workspace.tree / folders[-1]).stat().st_mode & 0o777 == mode
 
 
 def test_a_count_ends_where_nobody_needs_more(workspace: Workspace) -> None:
