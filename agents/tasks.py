@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db.backends.signals import connection_created
 from django.utils import timezone
 
-from agents import archive
+from agents import archive, cleaning
 from agents.connections import rest
 from agents.draining import Draining
 from agents.engine import answers, children, dispatch, watchdog
@@ -21,17 +21,12 @@ from agents.engine.dispatch import PROBE, RUN
 from agents.engine.execute import Delivery, execute
 from agents.engine.leases import leases
 from agents.engine.releaser import Releaser
-from agents.models import Job
-from agents.states import JOB_DONE
 from agents.triggers import delivery, outbox
 from agents.workers import Registration, activity
-from tools import workspaces
 from tools.sandbox.harden import protect_process
 
 log = logging.getLogger(__name__)
 
-WORKSPACE_KEPT_DAYS = 7
-WORKSPACES_ASKED = 500  # in one query
 ARCHIVE_FOR_S = 600.0
 STOPPED_FOR_LEAST_S = 10
 
@@ -86,15 +81,10 @@ def deliver_webhooks(endpoint_id: str) -> None:
 
 @shared_task(name="agents.clean_workspaces", ignore_result=True)
 def clean_workspaces() -> None:
-    """Removes the workspaces of jobs that ended a week ago. Asks about the folders that are there, however many jobs
-    there ever were."""
-    limit = timezone.now() - timedelta(days=WORKSPACE_KEPT_DAYS)
-    names = workspaces.there()
-    for first in range(0, len(names), WORKSPACES_ASKED):
-        some = names[first : first + WORKSPACES_ASKED]
-        over = Job.objects.filter(pk__in=some, state__in=JOB_DONE, finished_at__lt=limit)
-        for job_id in over.values_list("pk", flat=True):
-            workspaces.remove(str(job_id))
+    """Removes the workspaces of jobs that ended long ago, and what crashes left."""
+    done = cleaning.clean_workspaces(now=timezone.now())
+    if any(done.as_json().values()):
+        log.info("workspaces.cleaned", extra=done.as_json())
 
 
 @shared_task(name="agents.archive_logs", ignore_result=True)

@@ -5,7 +5,9 @@
 own files beside them do not, nor do the `snapshots` (see `tools.snapshots`).
 """
 
+import contextlib
 import os
+import secrets
 import shutil
 import stat
 import subprocess
@@ -22,6 +24,9 @@ from tools.spec import Workspace
 
 _PARTS = ("tree", "repo.git", "scratch")
 SNAPSHOTS = "snapshots"
+GONE = ".gone-"
+_LEFT = (GONE, ".probe-")
+_HANDED_OVER = "handover-"
 COPY_TIMEOUT_S = 600
 
 
@@ -66,8 +71,35 @@ def remove(workspace_id: str) -> None:
         ToolRefused: `workspace_id` is not a UUID in its usual form.
     """
     root = place_of(workspace_id).root
-    if root.exists():
-        shutil.rmtree(root, onerror=_open_up)
+    gone = root.with_name(f"{GONE}{workspace_id}-{secrets.token_hex(4)}")
+    try:
+        root.rename(gone)  # at once: nobody finds a half of it, and what a crash leaves is known for what it is
+    except FileNotFoundError:
+        return
+    shutil.rmtree(gone, onerror=_open_up)
+
+
+def remove_leftovers(*, before: float) -> int:
+    """Removes what killed workers left beside and in the workspaces and nobody touched since `before` (Unix time):
+    trials of the sandbox, half-removed workspaces, handed-over bundles. How many there were."""
+    found = 0
+    with contextlib.suppress(FileNotFoundError):
+        for entry in list(os.scandir(settings.WORKSPACE_DIR)):
+            if entry.name.startswith(_LEFT) and _old(entry, before):
+                shutil.rmtree(entry.path, onerror=_open_up)
+                found += 1
+    for workspace_id in there():
+        with contextlib.suppress(FileNotFoundError):
+            for entry in list(os.scandir(place_of(str(workspace_id)).root)):
+                if entry.name.startswith(_HANDED_OVER) and _old(entry, before):
+                    shutil.rmtree(entry.path, onerror=_open_up)
+                    found += 1
+    return found
+
+
+def _old(entry: "os.DirEntry[str]", before: float) -> bool:
+    facts = entry.stat(follow_symlinks=False)
+    return stat.S_ISDIR(facts.st_mode) and facts.st_mtime < before
 
 
 def there() -> list[UUID]:
