@@ -4,6 +4,7 @@ A reservation is the call's own row (`LlmCall`, state open). Children of a job h
 start, so that a job bounds its whole tree.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -52,10 +53,19 @@ def left(job: Job) -> Left:
 
 
 @transaction.atomic
-def reserve(call: LlmCall, *, tokens: int, cost: Decimal, least_tokens: int, least_cost: Decimal) -> Left:
+def reserve(
+    call: LlmCall,
+    *,
+    tokens: int,
+    cost: Decimal,
+    least_tokens: int,
+    least_cost: Decimal,
+    also: Callable[[], None] = lambda: None,
+) -> Left:
     """Writes the call's row with what it may use at most, or with what is left where that is still enough.
 
-    tokens, cost: wanted; least_tokens, least_cost: with less there is no use in asking.
+    tokens, cost: wanted; least_tokens, least_cost: with less there is no use in asking; also: what else must hold, in
+    the same transaction.
 
     Raises:
         BudgetExhausted: nothing was written.
@@ -73,6 +83,7 @@ def reserve(call: LlmCall, *, tokens: int, cost: Decimal, least_tokens: int, lea
             f"${now_left.used_cost:.4f} of the job's ${job.max_cost:.4f} are spent or set aside, and the next call needs "
             f"about ${least_cost:.4f}"
         )
+    also()
     call.state = _OPEN
     call.reserved_tokens = min(tokens, now_left.tokens)
     call.reserved_cost = cost if now_left.cost is None else min(cost, now_left.cost)

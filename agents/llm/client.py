@@ -6,7 +6,7 @@ below. Importing this module costs 40 MB: only the process that calls models doe
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ from agents.llm.errors import (
     NotAnAnswer,
 )
 from agents.llm.values import Answer, Endpoint, Request
+from agents.llm.vectors import Vectors, vectors_of
 from agents.llm.wire import CONNECT_TIMEOUT_S, Deadline, Transport
 
 ANSWER_LIMIT_BYTES = 4 * 1024**2
@@ -63,6 +64,38 @@ def complete(
             raise _translate(error) from None
 
 
+def embed(
+    endpoint: Endpoint,
+    *,
+    model: str,
+    texts: Sequence[str],
+    dimensions: int | None,
+    deadline_s: float,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Vectors:
+    """Turns texts into vectors, in one request; all of one length.
+
+    Raises:
+        LlmError: see `complete`; NotAnAnswer also where a vector is missing, of another length or not of numbers.
+    """
+    with Deadline(deadline_s, cancelled) as deadline:
+        try:
+            with _client(endpoint, deadline) as client:
+                body: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "float"}
+                if dimensions is not None:
+                    body["dimensions"] = dimensions
+                with client.with_streaming_response.post("/embeddings", body=body, cast_to=object) as response:
+                    return vectors_of(_parse(response.read()), count=len(texts), model=model)
+        except LlmError as error:
+            if deadline.over and not isinstance(error, EndpointTimeout | CallCancelled):
+                raise deadline.error() from error
+            raise
+        except (openai.APIError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+            if deadline.over:
+                raise deadline.error() from None
+            raise _translate(error) from None
+
+
 def _client(endpoint: Endpoint, deadline: Deadline) -> OpenAI:
     transport = Transport(endpoint.api_key, deadline, ANSWER_LIMIT_BYTES)
     timeout = httpx2.Timeout(deadline.seconds, connect=min(CONNECT_TIMEOUT_S, deadline.seconds))
@@ -90,6 +123,8 @@ def _ask(client: OpenAI, endpoint: Endpoint, request: Request, on_text: OnText) 
     }
     if request.tools:
         parameters["tools"] = request.tools
+    elif request.response_format:  # never both: some servers drop the calls then
+        parameters["response_format"] = request.response_format
     assembly = Assembly(request)
     stream = client.chat.completions.create(**parameters)
     with stream:

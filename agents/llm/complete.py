@@ -8,6 +8,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from agents.llm.gateway import Asking, ThinkFailed, ask, is_scripted, targets_for
+from agents.llm.structured import ANSWER
 from agents.llm.think import REPAIRS
 from agents.llm.transcript import call_message, tool_message
 from agents.llm.values import Answer, Usage
@@ -17,7 +18,6 @@ from audit.errors import AuditError
 from tools.errors import InvalidArguments
 from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
 
-ANSWER = "answer"
 CONTEXT_MAX_CHARS = 200_000
 ANSWER_MAX_BYTES = 200_000
 ECHO_MAX_CHARS = 2000
@@ -81,13 +81,13 @@ class Complete(Tool):
             job=job,
             step=step,
             turn=1,
-            targets=targets_for(
-                job, needs={Capability.CHAT, Capability.TOOLS} if schema is not None else {Capability.CHAT}
-            ),
+            targets=targets_for(job, needs={Capability.CHAT}),
             tools=[],
             box=box,
             purpose=self.name,
-            functions=[_function(schema)] if schema is not None else [],
+            functions=[],
+            schema=schema,
+            cacheable=True,
         )
         return _converse(asking, _messages(arguments), schema)
 
@@ -97,14 +97,7 @@ def _messages(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
     if arguments.get("context"):
         inside = arguments["context"].replace("</context>", "</ context>")
         text = f"{text}\n\n<context>\n{inside}\n</context>"
-    if "schema" in arguments:
-        text = f"{text}\n\nGive your answer by calling {ANSWER}."
     return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": text}]
-
-
-def _function(schema: Mapping[str, Any]) -> dict[str, Any]:
-    described = {"name": ANSWER, "description": "Gives the answer. Call it once.", "parameters": dict(schema)}
-    return {"type": "function", "function": described}
 
 
 def _converse(asking: Asking, messages: list[dict[str, Any]], schema: Mapping[str, Any] | None) -> Result:
@@ -135,7 +128,7 @@ def _usable(answer: Answer, schema: Mapping[str, Any] | None) -> dict[str, Any] 
         return None
     calls = [call for call in answer.calls if call.name == ANSWER]
     if len(calls) != 1 or len(answer.calls) != 1:
-        raise _Unusable(f"Call {ANSWER} exactly once, and nothing else.")
+        raise _Unusable(f"Call {ANSWER} exactly once, or write one JSON object, and nothing else.")
     text = calls[0].arguments
     if len(text.encode("utf-8", "replace")) > ANSWER_MAX_BYTES:
         raise _Unusable(f"The answer is larger than {ANSWER_MAX_BYTES} bytes.")
@@ -153,7 +146,7 @@ def _usable(answer: Answer, schema: Mapping[str, Any] | None) -> dict[str, Any] 
 
 
 def _repair(answer: Answer, problem: str) -> list[dict[str, Any]]:
-    if not answer.calls:
+    if not answer.calls or answer.as_text:
         note = {"role": "user", "content": f"Note of the server: {problem}"}
         return [{"role": "assistant", "content": answer.content or "(nothing)"}, note]
     calls, said = [], []

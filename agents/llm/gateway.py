@@ -3,8 +3,8 @@ was reserved before and is settled after."""
 
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from agents.connections import rest
 from agents.engine.limits import charge
-from agents.llm import budget, functions, health, routing
-from agents.llm.errors import CredentialsRefused, LlmError
+from agents.llm import budget, cache, functions, health, pace, routing, structured
+from agents.llm.errors import CredentialsRefused, LlmError, RateLimited
 from agents.llm.routing import NoEndpoint, Target
 from agents.llm.values import Answer, Request, Usage, estimate_tokens
-from agents.models import Capability, Job, LlmCall, Step
+from agents.models import Job, LlmCall, Step
 from audit.canonical import canonical_json
 from tools import redact
 from tools.errors import ToolFailed, ToolRefused
@@ -39,8 +39,11 @@ class ThinkFailed(ToolFailed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """What stays the same through the tries of one step. functions: what is offered instead of `tools` and `finish`;
-    purpose: the tool that asks, for the ledger."""
+    """What stays the same through the tries of one step.
+
+    functions: what is offered instead of `tools` and `finish`; schema: of the data that is asked for instead of either;
+    purpose: the tool that asks, for the ledger; cacheable: one answer is as good as another to the very same request.
+    """
 
     job: Job
     step: Step
@@ -51,7 +54,8 @@ class Asking:
     purpose: str = "llm.think"
     functions: list[dict[str, Any]] | None = None
     output_tokens: int = OUTPUT_TOKENS
-    needs: frozenset[str] = field(default=frozenset({Capability.CHAT}))
+    schema: Mapping[str, Any] | None = None
+    cacheable: bool = False
 
 
 def targets_for(job: Job, *, needs: set[str], route: str = "") -> list[Target]:
@@ -83,12 +87,37 @@ def ask(asking: Asking, messages: list[dict[str, Any]]) -> Answer:
 
 
 def _attempt(asking: Asking, target: Target, messages: list[dict[str, Any]]) -> Answer:
+    """One endpoint; where data is asked for, in the best way that it takes."""
+    if asking.schema is None:
+        offered = functions.as_functions(asking.tools) if asking.functions is None else asking.functions
+        return _request(asking, target, Request(model=target.model, messages=messages, tools=offered, output_tokens=0))
+    modes = structured.modes(target.capabilities)
+    for mode in modes:
+        tools, form = structured.offer(asking.schema, mode)
+        question = structured.asked(messages, asking.schema, mode)
+        request = Request(model=target.model, messages=question, tools=tools, output_tokens=0, response_format=form)
+        try:
+            return structured.read(_request(asking, target, request), mode)
+        except ThinkFailed as error:
+            if error.code != "request_refused" or mode is modes[-1]:
+                raise
+            asking.box.log(f"{target.name} does not take the mode {mode}.\n")
+    raise AssertionError("there is always a last mode")
+
+
+def _request(asking: Asking, target: Target, request: Request) -> Answer:
     # Imported here: the package behind it costs 40 MB, and every process imports this module to know the tool.
     from agents.llm import client
 
     started = time.monotonic()
     call = _call(asking, target)
-    request = _reserved(asking, target, messages, call)
+    key = cache.key_of(target, request) if asking.cacheable and target.cache_s else ""
+    kept = cache.find(target, key, now=call.at) if key else None
+    if kept is not None:
+        _note_kept(call, kept)
+        asking.box.log(kept.content, "token")
+        return kept
+    request = _reserved(asking, target, request, call)
     first: list[float] = []
 
     def on_text(text: str) -> None:
@@ -112,6 +141,8 @@ def _attempt(asking: Asking, target: Target, messages: list[dict[str, Any]]) -> 
         _settle(call, target, None, started, first, error_code="broken", error=redact.text(repr(error))[:4000])
         raise
     health.succeeded(target)
+    if key:
+        cache.keep(target, key, answer, now=timezone.now())
     _settle(
         call,
         target,
@@ -141,14 +172,19 @@ def _call(asking: Asking, target: Target) -> LlmCall:
     )
 
 
-def _reserved(asking: Asking, target: Target, messages: list[dict[str, Any]], call: LlmCall) -> Request:
+def _note_kept(call: LlmCall, kept: Answer) -> None:
+    """A call that was none: its row says that the answer was at hand."""
+    call.from_cache = True
+    call.model, call.finish_reason, call.answer = kept.model[:120], kept.finish_reason[:40], _kept(kept)
+    call.save(force_insert=True)
+
+
+def _reserved(asking: Asking, target: Target, request: Request, call: LlmCall) -> Request:
     """The request, with an output limit that endpoint and budget cover; its row stands.
 
     Raises:
-        ThinkFailed: `budget_exhausted`, `context_too_long`.
+        ThinkFailed: `budget_exhausted`, `context_too_long`, or `rate_limited` where the endpoint's own bounds are reached.
     """
-    offered = functions.as_functions(asking.tools) if asking.functions is None else asking.functions
-    request = Request(model=target.model, messages=messages, tools=offered, output_tokens=0)
     prompt = estimate_tokens(len(canonical_json(request.body())))
     output = min(asking.output_tokens, target.output_tokens)
     if target.context_tokens:
@@ -163,8 +199,15 @@ def _reserved(asking: Asking, target: Target, messages: list[dict[str, Any]], ca
     call.request_sha256 = hashlib.sha256(canonical_json(request.body())).hexdigest()
     try:
         budget.reserve(
-            call, tokens=prompt + output, cost=price(output), least_tokens=prompt + least, least_cost=price(least)
+            call,
+            tokens=prompt + output,
+            cost=price(output),
+            least_tokens=prompt + least,
+            least_cost=price(least),
+            also=lambda: pace.take_a_place(target, prompt + output, now=call.at),
         )
+    except RateLimited as error:
+        raise ThinkFailed(error.code, error.message, transient=True, retry_after_s=error.retry_after_s) from None
     except budget.BudgetExhausted as error:
         raise ThinkFailed("budget_exhausted", f"Stopped: {error}.") from None
     output = min(output, call.reserved_tokens - prompt)

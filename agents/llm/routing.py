@@ -46,6 +46,7 @@ class Target:
     timeout_s: float = 120.0
     cache_s: int = 0
     dimensions: int | None = None
+    limited: bool = False  # its row bounds how much it may be asked
     private: bool = True
     scripted: bool = False
 
@@ -159,6 +160,7 @@ def _of_row(row: ModelEndpoint, route: str) -> Target:
         timeout_s=float(row.timeout_s),
         cache_s=row.cache_s,
         dimensions=row.dimensions,
+        limited=any(one is not None for one in (row.max_running, row.calls_a_minute, row.tokens_a_minute)),
         private=row.private,
         scripted=row.scripted,
     )

@@ -17,12 +17,14 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One chat completion. `messages` and `tools` are as the API takes them; `output_tokens` bounds the answer."""
+    """One chat completion. `messages`, `tools` and `response_format` are as the API takes them, the latter two never
+    together; `output_tokens` bounds the answer."""
 
     model: str
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]]
     output_tokens: int
+    response_format: dict[str, Any] | None = None
 
     def body(self) -> dict[str, Any]:
         """What identifies the request, as JSON: the same for the same question."""
@@ -31,6 +33,7 @@ class Request:
             "messages": self.messages,
             "tools": self.tools,
             "output_tokens": self.output_tokens,
+            **({"response_format": self.response_format} if self.response_format else {}),
         }
 
 
@@ -68,13 +71,15 @@ class RawCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A complete answer. model: the name that the endpoint gives; finish_reason: why it stopped."""
+    """A complete answer. model: the name that the endpoint gives; finish_reason: why it stopped; as_text: data that
+    was asked for came as the answer's text, and stands as a call all the same."""
 
     content: str
     calls: tuple[RawCall, ...]
     finish_reason: str
     model: str
     usage: Usage
+    as_text: bool = False
 
 
 # About three bytes a token: English is nearer to four, code and other scripts are below. Used before a call, to

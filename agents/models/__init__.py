@@ -4,7 +4,7 @@ from agents.models.agent import Agent, Repository
 from agents.models.endpoint import Capability, ModelEndpoint, ModelRoute, RouteEntry
 from agents.models.feed import ArchivedLog, FeedEntry
 from agents.models.job import Job
-from agents.models.llm import LlmCall
+from agents.models.llm import CachedAnswer, LlmCall
 from agents.models.mapitem import MapItem
 from agents.models.step import Attempt, Step
 from agents.models.tenant import FairQueue, RateBucket, RateLimit, Tenant
@@ -29,6 +29,7 @@ __all__ = [
     "ApiToken",
     "ArchivedLog",
     "Attempt",
+    "CachedAnswer",
     "Canary",
     "Capability",
     "Duty",

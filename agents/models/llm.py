@@ -63,8 +63,27 @@ class LlmCall(models.Model):
         indexes = [
             models.Index(fields=["job"], name="llm_call_job"),
             models.Index(fields=["-at"], name="llm_call_at"),
+            models.Index(fields=["endpoint_name", "-at"], name="llm_call_endpoint"),
             models.Index(fields=["step"], condition=Q(state="open"), name="llm_call_open"),
         ]
 
     def __str__(self) -> str:
         return f"{self.model} for {self.step_id}"
+
+
+class CachedAnswer(models.Model):
+    """An answer that the very same request gets again, while the endpoint's `cache_s` lasts."""
+
+    key = models.CharField(primary_key=True, max_length=64, help_text="SHA-256 of endpoint and request")
+    endpoint_name = models.CharField(max_length=80)
+    answer = models.JSONField()
+    prompt_tokens = models.PositiveIntegerField()
+    completion_tokens = models.PositiveIntegerField()
+    at = models.DateTimeField()
+    hits = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        indexes = [models.Index(fields=["endpoint_name", "at"], name="cached_answer_age")]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint_name} {self.key[:8]}"

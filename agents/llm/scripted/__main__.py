@@ -3,10 +3,11 @@
 import argparse
 import socket
 import sys
+from pathlib import Path
 
 import uvicorn
 
-from agents.llm.scripted import MODEL
+from agents.llm.scripted import MODEL, scenarios
 from agents.llm.scripted.app import App
 
 
@@ -20,7 +21,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--delay", type=float, default=0.0, metavar="SECONDS", help="before the first word of an answer"
     )
+    parser.add_argument(
+        "--scenario", type=Path, action="append", default=[], metavar="FILE", help="rules in YAML; asked before its own"
+    )
     options = parser.parse_args(arguments)
+    try:
+        rules = [rule for path in options.scenario for rule in scenarios.load(path)]
+    except scenarios.BadScenario as error:
+        print(error, file=sys.stderr)
+        return 1
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -30,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     listening.listen(128)
     print(f"scripted model on http://{options.host}:{listening.getsockname()[1]}/v1", flush=True)
-    app = App(delay_s=options.delay)
+    app = App(delay_s=options.delay, rules=rules)
     config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
     uvicorn.Server(config).run(sockets=[listening])
     return 0

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agents.llm.scripted.look import WHO
-from agents.llm.scripted.scene import Ask, Move, Scene
+from agents.llm.scripted.scene import Move, Scene
 
 ANSWER = "answer"
 FINDINGS_MOST = 20
@@ -28,12 +28,12 @@ def asked(scene: Scene) -> bool:
 
 
 def move(scene: Scene) -> Move:
-    schema = scene.functions.get(ANSWER)
+    schema = scene.schema
     if schema is None:
         return Move(words=f"{WHO} It has no opinion of its own.")
     names = set(schema.get("properties", {}))
     value = _review(scene.goal, schema) if {"summary", "findings"} <= names else _least(schema)
-    return Move(words="", asks=(Ask(name=ANSWER, arguments=value),))
+    return Move(words="", answer=value if isinstance(value, dict) else {})
 
 
 def _review(text: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
-from agents.llm.scripted import MODEL, faults, stream
+from agents.llm.scripted import MODEL, faults, stream, vectors
 from agents.llm.scripted.brain import move
+from agents.llm.scripted.scenarios import Rule
 from agents.llm.scripted.scene import Ask, Move, Scene, read
 
 BODY_LIMIT_BYTES = 16 * 1024**2
@@ -24,10 +25,12 @@ class Aborted(Exception):
 
 
 class App:
-    """delay_s: how long an answer takes before its first word, so that people can follow."""
+    """delay_s: how long an answer takes before its first word, so that people can follow; rules: of a scenario, asked
+    before what the server knows by itself."""
 
-    def __init__(self, *, delay_s: float = 0.0) -> None:
+    def __init__(self, *, delay_s: float = 0.0, rules: Sequence[Rule] = ()) -> None:
         self._delay_s = delay_s
+        self._rules = rules
         self._faults = faults.Faults()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -39,6 +42,8 @@ class App:
             await _json(send, 200, {"object": "list", "data": [model]})
         elif route == ("POST", "/v1/chat/completions"):
             await self._complete(receive, send)
+        elif route == ("POST", "/v1/embeddings"):
+            await self._embed(receive, send)
         else:
             await _error(send, 404, "The scripted server has no such path.")
 
@@ -52,21 +57,57 @@ class App:
             if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
                 raise ValueError("a chat completion has messages")
             scene = read(body)
-            fault = self._faults.of(body, repairing=scene.repairing).name
+            rule = next((one for one in self._rules if one.fits(scene)), None)
+            fault = self._faults.of(body, repairing=scene.repairing).name or self._of_rule(rule, raw)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             await _error(send, 400, f"The request cannot be read: {error}")
             return
         if str(body.get("model", "")).partition("+")[0] != MODEL:
             await _error(send, 404, f"There is no model {body.get('model')!r} here, only {MODEL}.")
             return
-        await self._answer(body, scene, fault, raw.decode("utf-8", "replace"), receive, send)
+        await self._answer(body, scene, rule, fault, raw.decode("utf-8", "replace"), receive, send)
+
+    def _of_rule(self, rule: Rule | None, raw: bytes) -> str:
+        if rule is None or not rule.fault:
+            return ""
+        return rule.fault if not rule.once or self._faults.first(f"{rule.number}", raw) else ""
+
+    async def _embed(self, receive: Receive, send: Send) -> None:
+        raw = await _body(receive)
+        if raw is None:
+            await _error(send, 413, "The request is too large.")
+            return
+        try:
+            body = json.loads(raw)
+            fault = self._faults.of(body, repairing=False).name
+            value = vectors.answer(body)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            await _error(send, 400, f"The request cannot be read: {error}")
+            return
+        if fault in faults.STATUS:
+            status, error_body, headers = faults.STATUS[fault]
+            await _json(send, status, {"error": error_body}, headers)
+            return
+        if fault in faults.BODIES:
+            kind, content = faults.BODIES[fault]
+            await _whole(send, 200, kind, content)
+            return
+        await _json(send, 200, value)
 
     async def _answer(
-        self, body: dict[str, Any], scene: Scene, fault: str, prompt: str, receive: Receive, send: Send
+        self,
+        body: dict[str, Any],
+        scene: Scene,
+        rule: Rule | None,
+        fault: str,
+        prompt: str,
+        receive: Receive,
+        send: Send,
     ) -> None:
         gone = asyncio.ensure_future(_gone(receive))
         try:
-            if await _wait(gone, SLOW_S if fault == "slow" else self._delay_s):
+            delay_s = self._delay_s + (rule.delay_s if rule else 0.0)
+            if await _wait(gone, SLOW_S if fault == "slow" else delay_s):
                 return
             if fault in faults.STATUS:
                 status, error, headers = faults.STATUS[fault]
@@ -76,9 +117,15 @@ class App:
                 kind, content = faults.BODIES[fault]
                 await _whole(send, 200, kind, content)
                 return
-            chosen = _loop(scene) if fault == "loop" else move(scene)
+            chosen = _loop(scene) if fault == "loop" else rule.move(scene) if rule and not rule.silent else move(scene)
             answer = stream.reply(
-                chosen, model=str(body["model"]), created=int(time.time()), prompt=prompt, fault=fault
+                chosen,
+                model=str(body["model"]),
+                created=int(time.time()),
+                prompt=prompt,
+                fault=fault,
+                by_function=bool(scene.functions),
+                counted=rule.usage if rule else None,
             )
             if fault == "whole" or not body.get("stream"):
                 await _json(send, 200, stream.whole(answer))

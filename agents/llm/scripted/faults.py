@@ -61,9 +61,16 @@ class Faults:
             raise ValueError(f"no fault {asked!r}; there are: {', '.join(sorted(ALL))}, each also with -once")
         if once and name in ANSWER:
             return Fault() if repairing else Fault(name, once)
-        if once:
-            key = hashlib.sha256(json.dumps([asked, body.get("messages")], sort_keys=True).encode()).hexdigest()
-            if key in self.had:
-                return Fault()
-            self.had.add(key)
+        if once and not self.first(
+            asked, json.dumps(body.get("messages") or body.get("input"), sort_keys=True).encode()
+        ):
+            return Fault()
         return Fault(name, once)
+
+    def first(self, name: str, request: bytes) -> bool:
+        """Is it the first time that this request meets this fault?"""
+        key = hashlib.sha256(name.encode() + b"\0" + request).hexdigest()
+        if key in self.had:
+            return False
+        self.had.add(key)
+        return True

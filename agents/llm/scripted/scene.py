@@ -48,17 +48,24 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """The script's next answer: words, and calls."""
+    """The script's next answer: words, and calls. answer: data instead, in whatever way it was asked for."""
 
     words: str
     asks: tuple[Ask, ...] = ()
+    answer: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
 class Scene:
-    """goal: the first thing that the user said; functions: name as the model sees it -> its JSON schema."""
+    """goal, message: the first and the last thing that the user said; functions: name as the model sees it -> its JSON
+    schema; schema: of the answer that is asked for; turn: which answer this is, from 1."""
 
     goal: str
+    message: str = ""
+    system: str = ""
+    model: str = ""
+    turn: int = 1
+    schema: dict[str, Any] | None = None
     functions: dict[str, dict[str, Any]] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
     repairing: bool = False
@@ -86,7 +93,17 @@ def read(body: dict[str, Any]) -> Scene:
         for tool in body.get("tools") or []
         if isinstance(tool, dict) and isinstance(tool.get("function"), dict) and tool["function"].get("name")
     }
-    scene = Scene(goal=goal, functions=functions, repairing=_repairing(messages))
+    said = [_text(one) for one in messages if one.get("role") == "user"]
+    scene = Scene(
+        goal=goal,
+        message=said[-1] if said else "",
+        system=next((_text(one) for one in messages if one.get("role") == "system"), ""),
+        model=str(body.get("model", "")),
+        turn=1 + sum(one.get("role") == "assistant" for one in messages),
+        schema=_schema(body, functions),
+        functions=functions,
+        repairing=_repairing(messages),
+    )
     calls: dict[str, tuple[str, dict[str, Any]]] = {}
     for message in messages:
         if message.get("role") == "assistant":
@@ -97,6 +114,16 @@ def read(body: dict[str, Any]) -> Scene:
             name, arguments = calls.get(str(message.get("tool_call_id")), ("", {}))
             scene.done.append(_done(len(scene.done), name, arguments, _text(message)))
     return scene
+
+
+def _schema(body: dict[str, Any], functions: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """Of the answer: from `response_format`, or of the one function `answer`."""
+    given = body.get("response_format")
+    if isinstance(given, dict) and given.get("type") == "json_schema":
+        return dict((given.get("json_schema") or {}).get("schema") or {})
+    if isinstance(given, dict) and given.get("type") == "json_object":
+        return {}
+    return functions.get("answer") if set(functions) == {"answer"} else None
 
 
 def _repairing(messages: Sequence[dict[str, Any]]) -> bool:

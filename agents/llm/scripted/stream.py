@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.llm.names import to_wire
-from agents.llm.scripted.scene import Move
+from agents.llm.scripted.scene import Ask, Move
 
+ANSWER = "answer"
 BYTES_A_TOKEN = 4
 PIECE_CHARS = 24
 
@@ -31,20 +32,37 @@ class Reply:
     created: int
     words: str
     calls: tuple[Call, ...]
-    usage: dict[str, int]
+    usage: dict[str, Any]
 
     @property
     def finish_reason(self) -> str:
         return "tool_calls" if self.calls else "stop"
 
 
-def reply(move: Move, *, model: str, created: int, prompt: str, fault: str = "") -> Reply:
-    """The move as an answer. Faults of the answer happen here."""
+def reply(
+    move: Move,
+    *,
+    model: str,
+    created: int,
+    prompt: str,
+    fault: str = "",
+    by_function: bool = False,
+    counted: Any = None,
+) -> Reply:
+    """The move as an answer. Faults of the answer happen here.
+
+    by_function: data is asked for as a call of the function `answer`, not as the answer's text; counted: what a scenario
+    says of the usage.
+    """
     calls = []
-    for ask in move.asks:
+    asks, words = move.asks, move.words
+    if move.answer is not None and by_function:
+        asks = (*asks, Ask(name=ANSWER, arguments=move.answer))
+    elif move.answer is not None:
+        words = json.dumps(move.answer)
+    for ask in asks:
         arguments = {**ask.arguments, **({"reason": ask.reason} if ask.reason else {})}
         calls.append(Call(id=f"call_{uuid.uuid4().hex[:16]}", name=to_wire(ask.name), arguments=json.dumps(arguments)))
-    words = move.words
     if fault == "badjson" and calls:
         calls[-1] = Call(id=calls[-1].id, name=calls[-1].name, arguments=calls[-1].arguments[:-1])
     elif fault == "unknowntool":
@@ -57,11 +75,16 @@ def reply(move: Move, *, model: str, created: int, prompt: str, fault: str = "")
     elif fault == "plain":
         calls, words = [], "I will do it at once."
     answered = len(words.encode()) + sum(len(call.arguments) for call in calls)
-    usage = {
+    usage: dict[str, Any] = {
         "prompt_tokens": len(prompt.encode()) // BYTES_A_TOKEN + 1,
         "completion_tokens": answered // BYTES_A_TOKEN + 1,
     }
+    given = dict(counted or {})
+    cached = given.pop("cached_tokens", None)
+    usage |= given
     usage["total_tokens"] = sum(usage.values())
+    if cached is not None:
+        usage["prompt_tokens_details"] = {"cached_tokens": cached}
     return Reply(
         id=f"chatcmpl-{uuid.uuid4().hex}", model=model, created=created, words=words, calls=tuple(calls), usage=usage
     )
