@@ -1,5 +1,6 @@
 """What the runner hands to a tool: its workspace, and sandboxed processes in it."""
 
+import contextlib
 import math
 import os
 import time
@@ -8,7 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tools import constraints, quota
+from tools import constraints, quota, redact
+from tools.egress.allowlist import Allowlist
+from tools.egress.proxy import Proxy
+from tools.egress.proxy import environment as proxy_environment
+from tools.egress.record import Connections
 from tools.errors import SandboxUnavailable, ToolRefused
 from tools.redact import Redactor
 from tools.sandbox import probe, process
@@ -47,9 +52,12 @@ class SandboxBox:
         self._on_output = on_output
         self._cancelled = cancelled
         self._deadline_s = deadline_s
+        self._looks = read_only
         self._most = "read" if read_only else most
         self._network = network
+        self.connections = Connections()
         self._runs: list[dict[str, str]] = []
+        self._hosts: set[str] = set()
         self._words = Redactor()
         self._word_batches = Batcher(lambda text: self._send("token", text))
 
@@ -84,6 +92,7 @@ class SandboxBox:
         stream: bool = True,
         extra_read: Sequence[Path] = (),
         extra_write: Sequence[Path] = (),
+        network: Allowlist | None = None,
     ) -> Completed:
         """See `tools.spec.Box.run`."""
         if profile not in PROFILES:
@@ -94,7 +103,10 @@ class SandboxBox:
         seconds = min(timeout_s or self.limits.timeout_s, self.limits.timeout_s, self._deadline_s - time.monotonic())
         if seconds <= 0 or self._cancelled():
             return self._not_started("timeout" if seconds <= 0 else "cancelled", profile)
-        tier = probe.best()
+        if network and self._looks:
+            raise ToolRefused("What only looks has no network.")
+        allow = self.reachable(network) if network else None
+        tier = probe.best(network=allow is not None)
         read, write = self._paths(profile, extra_read, extra_write)
         confinement = process.Confinement(
             tier=tier,
@@ -105,27 +117,33 @@ class SandboxBox:
             processes=self.limits.processes,
             file_size_bytes=self.limits.file_size_bytes,
             cpu_s=math.ceil(seconds) + 1,
+            network=allow is not None,
         )
         self._runs.append({"tier": tier, "profile": profile})
         watch = quota.Watch(self.workspace, self._allowed)
         watch.begin()
+        proxy = Proxy(allow, self.connections) if allow else contextlib.nullcontext(None)
+        self._hosts.update(allow.words() if allow else ())
+        settings = {**base_environment(home=self.workspace.scratch, scratch=self.workspace.scratch), **_checked(env)}
         try:
-            outcome = process.run(
-                argv,
-                cwd=self._folder(cwd, [*read, *write]),
-                env={**base_environment(home=self.workspace.scratch, scratch=self.workspace.scratch), **_checked(env)},
-                stdin=stdin,
-                confinement=confinement,
-                bounds=process.Bounds(
-                    timeout_s=seconds,
-                    output_head_bytes=self.limits.output_head_bytes,
-                    output_tail_bytes=self.limits.output_tail_bytes,
-                    output_kill_bytes=self.limits.output_kill_bytes,
-                ),
-                redactor=Redactor,
-                on_output=self._on_output if stream else None,
-                cancelled=lambda: bool(watch.over) or self._cancelled(),
-            )
+            with proxy as serving:
+                outcome = process.run(
+                    argv,
+                    cwd=self._folder(cwd, [*read, *write]),
+                    env={**settings, **(proxy_environment() if serving else {})},
+                    stdin=stdin,
+                    confinement=confinement,
+                    bounds=process.Bounds(
+                        timeout_s=seconds,
+                        output_head_bytes=self.limits.output_head_bytes,
+                        output_tail_bytes=self.limits.output_tail_bytes,
+                        output_kill_bytes=self.limits.output_kill_bytes,
+                    ),
+                    redactor=Redactor,
+                    on_output=self._on_output if stream else None,
+                    cancelled=lambda: bool(watch.over) or self._cancelled(),
+                    egress_fd=serving.handover_fd if serving else None,
+                )
         except process.SetupFailed as error:
             raise SandboxUnavailable(f"The {tier} sandbox could not be set up: {error}", tier=tier) from error
         finally:
@@ -149,6 +167,10 @@ class SandboxBox:
         """See `tools.spec.Box.reach`."""
         return constraints.reach(url, self._network)
 
+    def reachable(self, hosts: Allowlist) -> Allowlist:
+        """See `tools.spec.Box.reachable`."""
+        return constraints.reachable(hosts, self._network)
+
     def log(self, text: str, stream: str = "note") -> None:
         """See `tools.spec.Box.log`. Words of a model are held until no secret can begin in them, and sent in batches."""
         if self._on_output is None:
@@ -167,16 +189,19 @@ class SandboxBox:
             self._word_batches.flush(now_s)
 
     def record_sandbox(self) -> Mapping[str, Any]:
-        """See `tools.spec.Box.record_sandbox`. Empty where nothing was run."""
+        """See `tools.spec.Box.record_sandbox`. Empty where nothing was run or reached."""
+        reached = {"connections": redact.data(self.connections.as_json())} if len(self.connections) else {}
         if not self._runs:
-            return {}
+            return reached
         return {
             "tier": self._runs[-1]["tier"],
             "profiles": sorted({run["profile"] for run in self._runs}),
             "uid": self._identity.uid,
             "own_user": self._identity.dropped,
-            "network": "none",
+            "network": "allow-list" if self._hosts else "none",
+            **({"hosts": sorted(self._hosts)} if self._hosts else {}),
             "runs": len(self._runs),
+            **reached,
         }
 
     def _send(self, stream: str, text: str) -> None:

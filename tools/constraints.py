@@ -1,16 +1,16 @@
 """How a call must run, beyond what its tool asks for. Part of the call's digest: whoever drops one has no permit.
 
 profile: the most that commands may write: "read" (nothing but scratch), "build" (the work tree), "git" (the repository
-too); network: "none", or a list of hosts that git may reach (commands have no network in any case); limits: timeout_s,
-memory_mb, processes, file_size_mb, output_kb, each at most; dry_run: the preview is made and recorded first.
+too); network: "none", or a list of hosts (`tools.egress.allowlist`) that git may reach, and commands as far as their call
+asks for them; limits: timeout_s, memory_mb, processes, file_size_mb, output_kb, each at most; dry_run: the preview is made and recorded first.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from tools.egress.allowlist import Allowlist, host_of
 from tools.errors import ToolRefused
 from tools.spec import Limits, Tool
 
@@ -18,7 +18,7 @@ PROFILES = ("read", "build", "git")  # the strictest first
 LIMITS = ("timeout_s", "memory_mb", "processes", "file_size_mb", "output_kb")
 FIELDS = frozenset({"profile", "network", "limits", "dry_run"})
 HOSTS_MAX = 50
-_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 
 
 def problems(given: Mapping[str, Any]) -> list[str]:
@@ -27,7 +27,9 @@ def problems(given: Mapping[str, Any]) -> list[str]:
     if given.get("profile", "read") not in PROFILES:
         found.append(f"constraints.profile must be one of {', '.join(PROFILES)}.")
     if not _network(given.get("network", "none")):
-        found.append('constraints.network must be "none" or a list of host names such as git.example.org.')
+        found.append(
+            'constraints.network must be "none" or a list of hosts such as git.example.org, *.example.org, example.org:8443.'
+        )
     if not isinstance(given.get("dry_run", True), bool):
         found.append("constraints.dry_run must be true or false.")
     limits = given.get("limits", {"timeout_s": 1})
@@ -109,21 +111,59 @@ def reach(url: str, network: Any) -> bool:
     """
     if network is None:
         return False
-    host = (urlsplit(url).hostname or "").lower() if "://" in url else "localhost"
-    if network == "none" or host not in network:
-        allowed = "no host at all" if network == "none" else ", ".join(network)
-        raise ToolRefused(f"The rule that lets this call run allows {allowed}, not {host or url}.", host=host or url)
+    host, port = _place(url)
+    patterns = hosts(network).patterns
+    if not host or not any(one.covers(host) and one.port in (None, port) for one in patterns):
+        raise ToolRefused(
+            f"The rule that lets this call run allows {_named(network)}, not {host or url}.", host=host or url
+        )
     return True
+
+
+def reachable(asked: Allowlist, network: Any) -> Allowlist:
+    """What a command may reach of what its call asks for. network: None where there is no such constraint.
+
+    Raises:
+        ToolRefused: nothing of it.
+    """
+    found = asked if network is None else asked.within(hosts(network))
+    if not found:
+        raise ToolRefused(f"The rule that lets this call run allows {_named(network)}, not {', '.join(asked.words())}.")
+    return found
+
+
+def hosts(network: Any) -> Allowlist:
+    """Of a constraint: "none" or a list."""
+    return Allowlist() if network == "none" else Allowlist.parse(network)
+
+
+def _named(network: Any) -> str:
+    return "no host at all" if network == "none" else ", ".join(network)
+
+
+def _place(url: str) -> tuple[str, int | None]:
+    """(host, port); without a port git's own for the scheme; ("", None) of what cannot be read."""
+    if "://" not in url:
+        return "localhost", None
+    try:
+        parts = urlsplit(url)
+        return host_of(parts.hostname or ""), parts.port or _PORTS.get(parts.scheme)
+    except (ValueError, ToolRefused):
+        return ("localhost", None) if url.startswith("file:///") else ("", None)
 
 
 def _common(one: Any, other: Any) -> Any:
     if one == "none" or other == "none":
         return "none"
-    return sorted(set(one) & set(other)) or "none"
+    return hosts(one).within(hosts(other)).words() or "none"
 
 
 def _network(given: Any) -> bool:
     if given == "none":
         return True
-    hosts = isinstance(given, list) and 0 < len(given) <= HOSTS_MAX
-    return hosts and all(isinstance(host, str) and _HOST.fullmatch(host) for host in given)
+    if not isinstance(given, list) or not 0 < len(given) <= HOSTS_MAX:
+        return False
+    try:
+        return bool(Allowlist.parse(given)) if all(isinstance(host, str) for host in given) else False
+    except ToolRefused:
+        return False

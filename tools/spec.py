@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from audit.canonical import canonical_json
+from tools.egress.allowlist import Allowlist
+from tools.egress.record import Connections
 from tools.errors import ToolFailed
 
 
@@ -179,8 +181,10 @@ class Box(Protocol):
         stream: bool = True,
         extra_read: Sequence[Path] = (),
         extra_write: Sequence[Path] = (),
+        network: Allowlist | None = None,
     ) -> Completed:
-        """Runs `argv` sandboxed and waits. There is no network.
+        """Runs `argv` sandboxed and waits. There is no network, unless `network` names hosts; of those the call's
+        constraints may take some, and each connection stands in `connections`.
 
         profile: "read" (work tree and git directory read-only), "build" (work tree writable, git directory
         read-only), "git" (both writable); scratch is always writable. cwd: a folder of the workspace, the work tree
@@ -189,8 +193,8 @@ class Box(Protocol):
         output to the job's live log as it comes.
 
         Raises:
-            SandboxUnavailable: no tier works here.
-            ToolRefused: cwd lies outside the workspace, or the environment names what it must not.
+            SandboxUnavailable: no tier works here, or none that has a network.
+            ToolRefused: cwd lies outside the workspace, the environment names what it must not, or no host is left.
         """
         ...
 
@@ -199,6 +203,15 @@ class Box(Protocol):
 
         Raises ToolRefused: they do not let it.
         """
+        ...
+
+    def reachable(self, hosts: Allowlist) -> Allowlist:
+        """What of these hosts the call's constraints let it reach. Raises ToolRefused: none."""
+        ...
+
+    @property
+    def connections(self) -> Connections:
+        """The record of what this call reached and was refused; it becomes part of `Result.sandbox`."""
         ...
 
     def log(self, text: str, stream: str = "note") -> None:

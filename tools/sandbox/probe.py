@@ -8,11 +8,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.errors import SandboxUnavailable
-from tools.sandbox import landlock
+from tools.sandbox import landlock, netprobe
 from tools.sandbox.environment import base_environment, interpreter_paths
 from tools.sandbox.identity import Identity, identity_for
 from tools.sandbox.output import Unfiltered
@@ -21,6 +21,7 @@ from tools.sandbox.process import Bounds, Confinement, Outcome, SetupFailed, run
 # The best first.
 TIERS = ("bwrap", "ns", "ll")
 
+_NONE = "No sandbox works here, so nothing runs. "
 _FAILURE_KEPT_S = 60.0
 _BOUNDS = Bounds(timeout_s=20.0, output_head_bytes=4096, output_tail_bytes=4096, output_kill_bytes=65536)
 # $1: our folder; $2: a folder of the same user outside; $3: a port of the worker's that must stay unreached.
@@ -42,18 +43,19 @@ echo done
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierReport:
-    """name; does it hold; why not, or what it cannot do."""
+    """name; does it hold; why not, or what it cannot do. network: with the network by allow-list."""
 
     name: str
     works: bool
     why: str = ""
+    network: bool = False
 
 
 class _Known:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.folder = Path(tempfile.gettempdir())
-        self.reports: dict[str, tuple[float, TierReport]] = {}
+        self.reports: dict[tuple[str, bool], tuple[float, TierReport]] = {}
 
 
 _known = _Known()
@@ -67,13 +69,14 @@ def use_folder(folder: Path) -> None:
             _known.reports.clear()
 
 
-def tiers() -> list[TierReport]:
+def tiers(*, network: bool = False) -> list[TierReport]:
     """Every tier, the best first; each is tried on the first question of this process."""
-    return [report(name) for name in TIERS]
+    return [report(name, network=network) for name in TIERS]
 
 
-def best() -> str:
-    """The name of the best tier that holds; with SANDBOX_TIER in the environment, of that one if it holds.
+def best(*, network: bool = False) -> str:
+    """The name of the best tier that holds; with SANDBOX_TIER in the environment, of that one if it holds. network: with
+    the network by allow-list.
 
     Raises:
         SandboxUnavailable: the message says why for each tier.
@@ -83,22 +86,27 @@ def best() -> str:
     for name in (forced,) if forced else TIERS:
         if name not in TIERS:
             raise SandboxUnavailable(f"There is no sandbox tier {name!r}; there are {', '.join(TIERS)}.")
-        found = report(name)
+        found = report(name, network=network)
         if found.works:
             return name
         failed.append(f"{name}: {found.why}")
-    raise SandboxUnavailable("No sandbox works here, so nothing runs. " + "; ".join(failed))
+    what = "No sandbox offers a network here, so nothing that asks for one runs. " if network else _NONE
+    raise SandboxUnavailable(what + "; ".join(failed))
 
 
-def report(name: str) -> TierReport:
+def report(name: str, *, network: bool = False) -> TierReport:
     """One tier's report. That a tier holds is remembered; that it does not, for a minute: the machine may have been
-    out of memory or processes."""
+    out of memory or processes. network: whether its network by allow-list holds too."""
+    if network:
+        plain = report(name)
+        if not plain.works:
+            return replace(plain, network=True)
     with _known.lock:
         now_s = time.monotonic()
-        tried_s, found = _known.reports.get(name, (float("-inf"), None))
+        tried_s, found = _known.reports.get((name, network), (float("-inf"), None))
         if found is None or (not found.works and now_s - tried_s > _FAILURE_KEPT_S):
-            found = _try(name, _known.folder)
-            _known.reports[name] = (now_s, found)
+            found = (_try_network if network else _try)(name, _known.folder)
+            _known.reports[name, network] = (now_s, found)
         return found
 
 
@@ -127,8 +135,21 @@ def _try(name: str, folder: Path) -> TierReport:
     return TierReport(name=name, works=True, why=_shortcomings(name, identity))
 
 
-def _attempt(name: str, inside: Path, outside: Path, identity: Identity, port: int) -> Outcome:
-    confinement = Confinement(
+def _try_network(name: str, folder: Path) -> TierReport:
+    if name == "ll":
+        return TierReport(name=name, works=False, why="has no network of its own, so it offers none", network=True)
+    try:
+        with _places(folder) as (inside, _, identity):
+            why = netprobe.why_not(_confinement(name, inside, identity, network=True), inside)
+    except SetupFailed as error:
+        why = str(error)
+    except OSError as error:
+        why = error.strerror or str(error)
+    return TierReport(name=name, works=not why, why=why, network=True)
+
+
+def _confinement(name: str, inside: Path, identity: Identity, *, network: bool = False) -> Confinement:
+    return Confinement(
         tier=name,
         identity=identity,
         read=interpreter_paths(),
@@ -137,13 +158,17 @@ def _attempt(name: str, inside: Path, outside: Path, identity: Identity, port: i
         processes=32,
         file_size_bytes=1024**2,
         cpu_s=20,
+        network=network,
     )
+
+
+def _attempt(name: str, inside: Path, outside: Path, identity: Identity, port: int) -> Outcome:
     return run(
         ["/bin/sh", "-c", _ATTEMPT, "sh", str(inside), str(outside), str(port)],
         cwd=str(inside),
         env=base_environment(home=inside, scratch=inside),
         stdin=b"",
-        confinement=confinement,
+        confinement=_confinement(name, inside, identity),
         bounds=_BOUNDS,
         redactor=Unfiltered,
     )
