@@ -145,8 +145,7 @@ def test_calls_that_came_to_nothing_count_against_the_budget():
 
 
 def test_a_live_secret_that_an_endpoint_repeats_is_kept_nowhere(monkeypatch):
-    monkeypatch.setattr(redact, "_pattern", redact._pattern)
-    monkeypatch.setattr(redact, "_forms", redact._forms)
+    monkeypatch.setattr(redact, "_known", redact._known)
     redact.register("scripted refusal of the key")
     with pytest.raises(ThinkFailed) as caught:
         think(with_model("scripted-demo+auth"))

@@ -55,14 +55,14 @@ class Door(Tool):
 
 @pytest.fixture(autouse=True)
 def door() -> Iterator[None]:
-    before = (redact._forms, redact._pattern)
+    before = redact._known
     registry.register(Door())
     yield
     Door.ran.clear()
     Door.target = 1
     registry._tools.pop(Door.name)
     registry._validators.pop(Door.name)
-    redact._forms, redact._pattern = before
+    redact._known = before
 
 
 @pytest.fixture
