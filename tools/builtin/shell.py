@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from tools import registry
 from tools.builtin import commands, script
 from tools.builtin.beneath import Beneath, NotThere
+from tools.egress.allowlist import PATTERNS_MAX, Allowlist
 from tools.errors import InvalidArguments, ToolRefused
 from tools.spec import Box, Completed, Effect, Limits, Result, Risk, RiskScore, Tool
 
@@ -59,12 +60,21 @@ _TIMEOUT: dict[str, Any] = {
     "maximum": _TIMEOUT_MAX_S,
     "description": f"Seconds; {_TIMEOUT_DEFAULT_S:.0f} where none is given.",
 }
+_NETWORK: dict[str, Any] = {
+    "type": "array",
+    "items": {"type": "string", "minLength": 1, "maxLength": 260},
+    "minItems": 1,
+    "maxItems": PATTERNS_MAX,
+    "description": "Hosts that the command may reach by HTTP and HTTPS: `pypi.org`, `*.example.org`, `example.org:8443`. "
+    "None where it is left out. People are asked more about a command that has a network.",
+}
 
 
 class _ShellTool(Tool):
-    """A command may do anything to the job's own workspace and nothing beyond it: no network, no other files, and no
-    process outlives it. So a lost attempt leaves nothing but a workspace that the next attempt starts from, which is
-    what REPEATABLE means here. What reaches the outside (a push) is another tool's, and ONCE."""
+    """A command may do anything to the job's own workspace and nothing beyond it: no other files, no network but to the
+    hosts that it names, and no process outlives it. So a lost attempt leaves nothing but a workspace that the next
+    attempt starts from, which is what REPEATABLE means here; with a network that is said of the workspace alone, and
+    the call is of high risk. What reaches the outside by itself (a push) is another tool's, and ONCE."""
 
     effect: ClassVar[Effect] = Effect.REPEATABLE
     queue: ClassVar[str] = "shell"
@@ -74,6 +84,7 @@ class _ShellTool(Tool):
         cwd = arguments.get("cwd", ".")
         if "\0" in cwd or cwd.startswith("/") or ".." in cwd.split("/"):
             raise ToolRefused("The working directory is relative to the work tree and stays inside it.", cwd=cwd)
+        _hosts(arguments)
 
     def target_state(self, arguments: Mapping[str, Any], box: Box) -> dict[str, Any]:
         """The hashes of the workspace's files that the command names and runs: what was approved is what runs."""
@@ -104,13 +115,16 @@ class _ShellTool(Tool):
             env=env,
             timeout_s=float(arguments.get("timeout_s", _TIMEOUT_DEFAULT_S)),
             profile="build",
+            network=_hosts(arguments) or None,
         )
         return result_of(self.describe(arguments), ended, box)
 
 
 class Exec(_ShellTool):
     name: ClassVar[str] = "shell.exec"
-    summary: ClassVar[str] = "Runs one program with its arguments in the workspace; no shell, no network."
+    summary: ClassVar[str] = (
+        "Runs one program with its arguments in the workspace; no shell, and no network but to the hosts that are named."
+    )
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",
         "properties": {
@@ -129,6 +143,7 @@ class Exec(_ShellTool):
                 "description": "More environment variables; only harmless names are taken.",
             },
             "timeout_s": _TIMEOUT,
+            "network": _NETWORK,
         },
         "required": ["argv"],
         "additionalProperties": False,
@@ -147,7 +162,7 @@ class Exec(_ShellTool):
                 raise ToolRefused(f"The environment variable {name} may not be set.", name=name)
 
     def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
-        return commands.score([arguments["argv"]])
+        return _with_network(commands.score([arguments["argv"]]), arguments)
 
     def describe(self, arguments: Mapping[str, Any]) -> str:
         env = "".join(f"{name}={shlex.quote(value)} " for name, value in sorted(arguments.get("env", {}).items()))
@@ -162,13 +177,17 @@ class Exec(_ShellTool):
 
 class Script(_ShellTool):
     name: ClassVar[str] = "shell.script"
-    summary: ClassVar[str] = "Runs shell text (sh) in the workspace; no network. Plain commands are asked about less."
+    summary: ClassVar[str] = (
+        "Runs shell text (sh) in the workspace; no network but to the hosts that are named. "
+        "Plain commands are asked about less."
+    )
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",
         "properties": {
             "script": {"type": "string", "minLength": 1, "maxLength": 65_536},
             "cwd": _CWD,
             "timeout_s": _TIMEOUT,
+            "network": _NETWORK,
         },
         "required": ["script"],
         "additionalProperties": False,
@@ -182,8 +201,10 @@ class Script(_ShellTool):
     def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
         read = script.parse(arguments["script"])
         if read.opaque:
-            return RiskScore(level=Risk.HIGH, reasons=(f"the script cannot be judged: {read.opaque}",))
-        return commands.score(read.commands)
+            score = RiskScore(level=Risk.HIGH, reasons=(f"the script cannot be judged: {read.opaque}",))
+        else:
+            score = commands.score(read.commands)
+        return _with_network(score, arguments)
 
     def describe(self, arguments: Mapping[str, Any]) -> str:
         return _in_folder(arguments, script.parse(arguments["script"]).text)
@@ -198,13 +219,17 @@ class Script(_ShellTool):
 def result_of(described: str, ended: Completed, box: Box) -> Result:
     """The Result of a command, whatever its exit code: an agent reads it. `data.refused` quotes what the sandbox
     forbade, as far as the command said so."""
+    held_by = dict(box.record_sandbox())
+    hosts = held_by.get("hosts", [])
     refused = [line.strip()[:300] for line in ended.stderr.splitlines() if any(word in line for word in _REFUSALS)]
     refused = [] if ended.ok else refused[:5]
     how = _how_it_ended(ended)
     held = f"; the sandbox refused: {refused[0]}" if refused else ""
     parts = [f"[{how}{f', {ended.truncated_bytes} bytes of output left out' if ended.truncated_bytes else ''}]"]
     if refused:
-        parts.append(f"[held by the {ended.tier} sandbox: no network, no writes outside the workspace]")
+        reach = f"no network but to {', '.join(hosts)}" if hosts else "no network"
+        parts.append(f"[held by the {ended.tier} sandbox: {reach}, no writes outside the workspace]")
+    parts += [f"[network refused: {why}]" for why in _refused_hosts(box)]
     parts += [text for text in (ended.stdout.rstrip("\n"),) if text]
     if ended.stderr.strip():
         parts.append(f"[stderr]\n{ended.stderr.rstrip()}")
@@ -223,12 +248,12 @@ def result_of(described: str, ended: Completed, box: Box) -> Result:
             "max_rss_bytes": ended.max_rss_bytes,
             "truncated_bytes": ended.truncated_bytes,
             "refused": refused,
-            "sandbox": {"tier": ended.tier, "profile": ended.profile, "network": "none"},
+            "sandbox": {"tier": ended.tier, "profile": ended.profile, "network": ", ".join(hosts) or "none"},
         },
         text="\n".join(parts),
         exit_code=ended.exit_code,
         truncated_bytes=ended.truncated_bytes,
-        sandbox=dict(box.record_sandbox()),
+        sandbox=held_by,
     )
 
 
@@ -251,7 +276,31 @@ def _how_it_ended(ended: Completed) -> str:
 
 
 def _in_folder(arguments: Mapping[str, Any], command: str) -> str:
-    return f"cd {shlex.quote(arguments['cwd'])} && {command}" if arguments.get("cwd", ".") != "." else command
+    folder = f"cd {shlex.quote(arguments['cwd'])} && " if arguments.get("cwd", ".") != "." else ""
+    hosts = arguments.get("network")
+    return (f"[network: {', '.join(hosts)}] " if hosts else "") + folder + command
+
+
+def _hosts(arguments: Mapping[str, Any]) -> Allowlist:
+    """What the call asks to reach. Raises InvalidArguments: a pattern is wrong."""
+    try:
+        return Allowlist.parse(arguments.get("network", ()))
+    except ToolRefused as error:
+        raise InvalidArguments(error.message, field="arguments.network") from error
+
+
+def _with_network(score: RiskScore, arguments: Mapping[str, Any]) -> RiskScore:
+    """A command with a network may send what it reads, and run what it fetched: people are asked."""
+    hosts = arguments.get("network")
+    if not hosts:
+        return score
+    reasons = [reason for reason in score.reasons if "the sandbox does not have" not in reason]
+    return RiskScore(level=Risk.HIGH, reasons=(f"it may reach {', '.join(hosts)} over the network", *reasons))
+
+
+def _refused_hosts(box: Box) -> list[str]:
+    refused = [one["why"] for one in box.connections.as_json() if not one.get("allowed", True)]
+    return list(dict.fromkeys(refused))[:10]
 
 
 def _named_files(run: Sequence[Sequence[str]], cwd: str, box: Box) -> dict[str, bytes]:
