@@ -86,6 +86,9 @@ class Event(StrEnum):
     TRIGGER_FIRED = "trigger.fired"
     TRIGGER_REFUSED = "trigger.refused"
     WEBHOOK_REPLAYED = "webhook.replayed"
+    # files that jobs keep
+    ARTIFACT_KEPT = "artifact.kept"
+    ARTIFACT_PURGED = "artifact.purged"
     # the log itself
     LOG_OPENED = "log.opened"
     LOG_HEARTBEAT = "log.heartbeat"

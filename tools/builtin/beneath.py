@@ -64,6 +64,15 @@ class Beneath:
         """
         return self.read_with_mode(path, limit_bytes)[0]
 
+    def opened(self, path: str) -> contextlib.AbstractContextManager[int]:
+        """A descriptor of a regular file, for reading in parts.
+
+        Raises:
+            NotThere: no such regular file.
+            ToolRefused: the way there leads over a symbolic link or out.
+        """
+        return self._file(path)
+
     def read_with_mode(self, path: str, limit_bytes: int) -> tuple[bytes, int]:
         """As `read`, and the permissions of what was read."""
         with self._file(path) as descriptor:
