@@ -12,6 +12,7 @@ _ESCAPE = re.compile(
 )
 _UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)?\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ASCII_CONTROL = dict.fromkeys([*range(0x09), *range(0x0B, 0x20), 0x7F])
 # Characters that reorder or hide what a person reads.
 _DECEIVING = re.compile("[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _UNFINISHED_MAX = 4096
@@ -48,7 +49,11 @@ class Cleaner:
             unfinished = _UNFINISHED.search(text, max(0, len(text) - _UNFINISHED_MAX))
             cut = unfinished.start() if unfinished else len(text) - text.endswith("\r")
             text, self._held = text[:cut], text[cut:]
-        text = _ESCAPE.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+        if "\x1b" in text or "\x9b" in text:
+            text = _ESCAPE.sub("", text)
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        if text.isascii():  # quicker by far
+            return text.translate(_ASCII_CONTROL)
         return _DECEIVING.sub(lambda found: f"\\u{ord(found[0]):04x}", _CONTROL.sub("", text))
 
 
