@@ -264,6 +264,11 @@ class Tool(ABC):
             InvalidArguments, ToolRefused
         """
 
+    def effect_of(self, arguments: Mapping[str, Any]) -> Effect:
+        """What a lost attempt of this very call means: the tool's own effect, or a graver one. Told from which arguments
+        there are, since their values may not be known yet."""
+        return self.effect
+
     def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
         """How dangerous this exact call looks. Decides only whether people are asked: containment is the sandbox."""
         return RiskScore(level=Risk.LOW if self.effect is Effect.READ else Risk.MEDIUM)

@@ -176,7 +176,7 @@ def fall_back(step: Step, *, error_class: str, code: str, message: str, now: dat
         schema_version=tool.schema_version,
         arguments={} if waits else arguments,
         template=arguments if waits else None,
-        effect=str(tool.effect),
+        effect=str(tool.effect_of(arguments)),
         queue=tool.queue,
         decision=None,
         approval_id=None,

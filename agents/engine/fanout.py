@@ -247,7 +247,7 @@ def _chunks(
     step: Step, tool: Tool, calls: Sequence[dict[str, Any]], indexes: Sequence[int] | None = None
 ) -> list[Step]:
     """Unsaved rows, in the list's order. indexes: the calls' places, where they are not 0, 1, 2 …"""
-    alone = tool.effect is Effect.ONCE or tool.asks_person
+    alone = tool.asks_person or _once(tool, calls)
     size = 1 if alone else max(1, min(int((step.spec or {}).get("chunk") or CHUNK), CALLS_MAX))
     rows = []
     for number, first in enumerate(range(0, len(calls), size), start=1):
@@ -257,6 +257,10 @@ def _chunks(
         place = {"first": first} if indexes is None else {"indexes": list(indexes[first : first + size])}
         rows.append(chunk_of(step, tool, number, part, place, alone=alone))
     return rows
+
+
+def _once(tool: Tool, calls: Sequence[Mapping[str, Any]]) -> bool:
+    return any(tool.effect_of(call) is Effect.ONCE for call in calls)
 
 
 def chunk_of(
@@ -273,7 +277,7 @@ def chunk_of(
         arguments=calls[0] if alone else {"calls": calls},
         spec=spec,
         reason=step.reason,
-        effect=str(tool.effect),
+        effect=str(Effect.ONCE if _once(tool, calls) else tool.effect),
         queue=tool.queue,
         retry=step.retry,
         timeout_s=step.timeout_s,

@@ -199,7 +199,7 @@ def _rows(
                 fallbacks=list(new.fallbacks),
                 compensation=new.compensation,
                 proposed_by=proposed_by,
-                effect=str(tool.effect),
+                effect=str(tool.effect_of(new.template or new.arguments)),
                 queue=tool.queue,
                 risk=str(tool.risk(new.arguments).level if _complete(new) else Risk.LOW),
                 created_at=now,

@@ -136,7 +136,7 @@ def _undo(job: Job, target: Step, *, now: datetime) -> None:
     effect, queue, version = str(Effect.ONCE), target.queue, 1
     try:
         tool = registry.get(name)
-        effect, queue, version = str(tool.effect), tool.queue, tool.schema_version
+        effect, queue, version = str(tool.effect_of(template)), tool.queue, tool.schema_version
         if tool.starts_job:
             problem = f"{name} starts a job, which cannot undo a step."
         elif target.kind == Step.Kind.MAP:

@@ -38,7 +38,7 @@ def made(given: Mapping[str, Any], *, now: datetime) -> PolicyInput:
                 field="tool",
             ) from None
     else:
-        facts = {"effect": str(tool.effect), "queue": tool.queue, **_told(tool, arguments, given)}
+        facts = {"effect": str(tool.effect_of(arguments)), "queue": tool.queue, **_told(tool, arguments, given)}
     facts |= {name: given[name] for name in ("effect", "queue", "risk", "risk_score", "target_branch") if name in given}
     if "programs" in given:
         facts["programs"] = tuple(given["programs"])

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from tools import registry
-from tools.builtin import commands, script
+from tools.builtin import commands, handed, script
 from tools.builtin.beneath import Beneath, NotThere
 from tools.egress.allowlist import PATTERNS_MAX, Allowlist
 from tools.errors import InvalidArguments, ToolRefused
@@ -73,18 +73,22 @@ _NETWORK: dict[str, Any] = {
 class _ShellTool(Tool):
     """A command may do anything to the job's own workspace and nothing beyond it: no other files, no network but to the
     hosts that it names, and no process outlives it. So a lost attempt leaves nothing but a workspace that the next
-    attempt starts from, which is what REPEATABLE means here; with a network that is said of the workspace alone, and
-    the call is of high risk. What reaches the outside by itself (a push) is another tool's, and ONCE."""
+    attempt starts from, which is what REPEATABLE means here. With a network it may have told somebody something, or
+    changed it: then it is ONCE, and of high risk."""
 
     effect: ClassVar[Effect] = Effect.REPEATABLE
     queue: ClassVar[str] = "shell"
     limits: ClassVar[Limits] = Limits(timeout_s=float(_TIMEOUT_MAX_S))
+
+    def effect_of(self, arguments: Mapping[str, Any]) -> Effect:
+        return Effect.ONCE if "network" in arguments else self.effect
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         cwd = arguments.get("cwd", ".")
         if "\0" in cwd or cwd.startswith("/") or ".." in cwd.split("/"):
             raise ToolRefused("The working directory is relative to the work tree and stays inside it.", cwd=cwd)
         _hosts(arguments)
+        handed.check(arguments)
 
     def target_state(self, arguments: Mapping[str, Any], box: Box) -> dict[str, Any]:
         """The hashes of the workspace's files that the command names and runs: what was approved is what runs."""
@@ -112,7 +116,7 @@ class _ShellTool(Tool):
         ended = box.run(
             argv,
             cwd=Path(arguments["cwd"]) if "cwd" in arguments else None,
-            env=env,
+            env={**env, **handed.environment(self.name, arguments)},
             timeout_s=float(arguments.get("timeout_s", _TIMEOUT_DEFAULT_S)),
             profile="build",
             network=_hosts(arguments) or None,
@@ -144,6 +148,7 @@ class Exec(_ShellTool):
             },
             "timeout_s": _TIMEOUT,
             "network": _NETWORK,
+            "secrets": handed.SCHEMA,
         },
         "required": ["argv"],
         "additionalProperties": False,
@@ -162,7 +167,7 @@ class Exec(_ShellTool):
                 raise ToolRefused(f"The environment variable {name} may not be set.", name=name)
 
     def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
-        return _with_network(commands.score([arguments["argv"]]), arguments)
+        return handed.with_secrets(_with_network(commands.score([arguments["argv"]]), arguments), arguments)
 
     def describe(self, arguments: Mapping[str, Any]) -> str:
         env = "".join(f"{name}={shlex.quote(value)} " for name, value in sorted(arguments.get("env", {}).items()))
@@ -188,6 +193,7 @@ class Script(_ShellTool):
             "cwd": _CWD,
             "timeout_s": _TIMEOUT,
             "network": _NETWORK,
+            "secrets": handed.SCHEMA,
         },
         "required": ["script"],
         "additionalProperties": False,
@@ -204,7 +210,7 @@ class Script(_ShellTool):
             score = RiskScore(level=Risk.HIGH, reasons=(f"the script cannot be judged: {read.opaque}",))
         else:
             score = commands.score(read.commands)
-        return _with_network(score, arguments)
+        return handed.with_secrets(_with_network(score, arguments), arguments)
 
     def describe(self, arguments: Mapping[str, Any]) -> str:
         return _in_folder(arguments, script.parse(arguments["script"]).text)
@@ -278,7 +284,7 @@ def _how_it_ended(ended: Completed) -> str:
 def _in_folder(arguments: Mapping[str, Any], command: str) -> str:
     folder = f"cd {shlex.quote(arguments['cwd'])} && " if arguments.get("cwd", ".") != "." else ""
     hosts = arguments.get("network")
-    return (f"[network: {', '.join(hosts)}] " if hosts else "") + folder + command
+    return handed.told(arguments) + (f"[network: {', '.join(hosts)}] " if hosts else "") + folder + command
 
 
 def _hosts(arguments: Mapping[str, Any]) -> Allowlist:
