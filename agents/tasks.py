@@ -23,6 +23,7 @@ from agents.engine.leases import leases
 from agents.engine.releaser import Releaser
 from agents.triggers import delivery, outbox
 from agents.workers import Registration, activity
+from tools.artifacts import purging
 from tools.sandbox.harden import protect_process
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,14 @@ def clean_workspaces() -> None:
     done = cleaning.clean_workspaces(now=timezone.now())
     if any(done.as_json().values()):
         log.info("workspaces.cleaned", extra=done.as_json())
+
+
+@shared_task(name="agents.purge_artifacts", ignore_result=True)
+def purge_artifacts() -> None:
+    """Purges artifacts that are over their time or beyond the room for all of them."""
+    done = purging.sweep(now=timezone.now())
+    if any(done.as_json().values()):
+        log.info("artifacts.purged", extra=done.as_json())
 
 
 @shared_task(name="agents.archive_logs", ignore_result=True)

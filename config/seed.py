@@ -54,11 +54,12 @@ def seed_people(*, admin_password: str | None, now: datetime) -> list[str]:
 
 def _ensure_schedule() -> None:
     """What beat does by itself; the engine needs none of it."""
-    nightly, _ = CrontabSchedule.objects.get_or_create(minute="17", hour="3", timezone="UTC")
-    PeriodicTask.objects.get_or_create(
-        name="Remove workspaces of jobs that ended a week ago",
-        defaults={"task": "agents.clean_workspaces", "crontab": nightly, "queue": "control"},
-    )
+    hourly, _ = CrontabSchedule.objects.get_or_create(minute="37", hour="*", timezone="UTC")
+    for name, task in (
+        ("Remove workspaces whose time is over, and what crashes left", "agents.clean_workspaces"),
+        ("Purge artifacts whose time is over", "agents.purge_artifacts"),
+    ):
+        PeriodicTask.objects.get_or_create(name=name, defaults={"task": task, "crontab": hourly, "queue": "control"})
     later, _ = CrontabSchedule.objects.get_or_create(minute="47", hour="3", timezone="UTC")
     PeriodicTask.objects.get_or_create(
         name="Move the logs of old jobs into the archive",
