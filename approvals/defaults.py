@@ -18,6 +18,7 @@ RULES: list[tuple[str, list[str], str, str, str]] = [
     ("model-turns", ["llm.*"], "", ALLOW, "The model's turns are bounded by the job's limits."),
     ("workspace", ["workspace.*"], "", ALLOW, "The workspace is the job's own."),
     ("files", ["files.*"], "", ALLOW, "Files of the job's own workspace."),
+    ("artifacts", ["artifacts.*"], "", ALLOW, "Whoever sees the job may have what it made."),
     (
         "delegation",
         ["job.delegate", "job.workflow"],
