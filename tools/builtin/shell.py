@@ -1,24 +1,19 @@
 """Commands in the sandbox: `shell.exec` takes words, `shell.script` takes text."""
 
-import hashlib
-import os
 import shlex
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from tools import registry
-from tools.builtin import commands, handed, script
-from tools.builtin.beneath import Beneath, NotThere
+from tools.builtin import commands, handed, running, script
 from tools.egress.allowlist import PATTERNS_MAX, Allowlist
 from tools.errors import InvalidArguments, ToolRefused
+from tools.risk.programs import command_of
 from tools.spec import Box, Completed, Effect, Limits, Result, Risk, RiskScore, Tool
 
 _TIMEOUT_DEFAULT_S = 300.0
 _TIMEOUT_MAX_S = 1800
-_FILE_MAX_BYTES = 1024**2
-_SHOWN_MAX = 20_000
-_FILES_MAX = 20
 
 # What a command may be told by its environment. Names that load or run code are not among them.
 _ENV_NAMES = frozenset(
@@ -92,25 +87,12 @@ class _ShellTool(Tool):
 
     def target_state(self, arguments: Mapping[str, Any], box: Box) -> dict[str, Any]:
         """The hashes of the workspace's files that the command names and runs: what was approved is what runs."""
-        found = _named_files(self._commands(arguments), arguments.get("cwd", "."), box)
-        return (
-            {"files": {path: hashlib.sha256(content).hexdigest() for path, content in found.items()}} if found else {}
-        )
+        found = running.digests(command_of(self.name, arguments).scripts, box.workspace.tree)
+        return {"files": found} if found else {}
 
     def preview(self, arguments: Mapping[str, Any], box: Box) -> str:
         """The files of the workspace that would be run, as they are now."""
-        found = _named_files(self._commands(arguments), arguments.get("cwd", "."), box)
-        parts = []
-        for path, content in found.items():
-            text = content.decode(errors="backslashreplace")
-            more = len(text) - _SHOWN_MAX
-            parts.append(
-                f"== {path} ==\n{text[:_SHOWN_MAX]}" + (f"\n[... {more} characters more ...]" if more > 0 else "")
-            )
-        return "\n".join(parts)
-
-    def _commands(self, arguments: Mapping[str, Any]) -> Sequence[Sequence[str]]:
-        raise NotImplementedError
+        return running.shown(command_of(self.name, arguments).scripts, box.workspace.tree)
 
     def _run(self, argv: list[str], arguments: Mapping[str, Any], box: Box, env: Mapping[str, str]) -> Result:
         ended = box.run(
@@ -167,7 +149,9 @@ class Exec(_ShellTool):
                 raise ToolRefused(f"The environment variable {name} may not be set.", name=name)
 
     def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
-        return handed.with_secrets(_with_network(commands.score([arguments["argv"]]), arguments), arguments)
+        return handed.with_secrets(
+            _with_network(commands.scored(command_of(self.name, arguments)), arguments), arguments
+        )
 
     def describe(self, arguments: Mapping[str, Any]) -> str:
         env = "".join(f"{name}={shlex.quote(value)} " for name, value in sorted(arguments.get("env", {}).items()))
@@ -175,9 +159,6 @@ class Exec(_ShellTool):
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         return self._run(list(arguments["argv"]), arguments, box, arguments.get("env", {}))
-
-    def _commands(self, arguments: Mapping[str, Any]) -> Sequence[Sequence[str]]:
-        return [arguments["argv"]]
 
 
 class Script(_ShellTool):
@@ -205,11 +186,7 @@ class Script(_ShellTool):
             raise InvalidArguments("A script is text without NUL, and not empty.", field="arguments.script")
 
     def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
-        read = script.parse(arguments["script"])
-        if read.opaque:
-            score = RiskScore(level=Risk.HIGH, reasons=(f"the script cannot be judged: {read.opaque}",))
-        else:
-            score = commands.score(read.commands)
+        score = commands.scored(command_of(self.name, arguments))
         return handed.with_secrets(_with_network(score, arguments), arguments)
 
     def describe(self, arguments: Mapping[str, Any]) -> str:
@@ -217,9 +194,6 @@ class Script(_ShellTool):
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         return self._run(["/bin/sh", "-c", script.parse(arguments["script"]).text], arguments, box, {})
-
-    def _commands(self, arguments: Mapping[str, Any]) -> Sequence[Sequence[str]]:
-        return script.parse(arguments["script"]).commands
 
 
 def result_of(described: str, ended: Completed, box: Box) -> Result:
@@ -307,24 +281,6 @@ def _with_network(score: RiskScore, arguments: Mapping[str, Any]) -> RiskScore:
 def _refused_hosts(box: Box) -> list[str]:
     refused = [one["why"] for one in box.connections.as_json() if not one.get("allowed", True)]
     return list(dict.fromkeys(refused))[:10]
-
-
-def _named_files(run: Sequence[Sequence[str]], cwd: str, box: Box) -> dict[str, bytes]:
-    """The workspace's files among the words of commands that run files, by their path from the work tree."""
-    found: dict[str, bytes] = {}
-    with Beneath(box.workspace.tree) as tree:
-        for argv in run:
-            for word in argv if commands.runs_files(argv) else ():
-                path = os.path.normpath(PurePosixPath(cwd) / word) if not word.startswith(("-", "/")) else ""
-                if not path or path.startswith("..") or "\0" in path or len(path) > 1024 or path in found:
-                    continue
-                try:
-                    found[path] = tree.read(path, _FILE_MAX_BYTES)
-                except (NotThere, ToolRefused):
-                    continue
-                if len(found) >= _FILES_MAX:
-                    return found
-    return found
 
 
 for _tool in (Exec, Script):

@@ -1,85 +1,44 @@
-"""Which programs a call runs, as far as it says so."""
+"""What the command of a call does, as far as it says so: the programs that it runs, and all else that is read of it."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import json
+from collections.abc import Mapping
 from typing import Any
 
+from tools import commands
 from tools.builtin import script
-from tools.builtin.commands import INTERPRETERS, TEXT_OPTIONS, WRAPPERS
+from tools.commands import Reading
 
-_DEPTH_MAX = 3
-_FIND_RUNS = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
+_SHELL = ("shell.exec", "shell.script")
 
 
 def programs_of(tool: str, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The names of the programs that the call runs, each once; () of a tool that runs none of the caller's choice;
     None where that cannot be told (a script that cannot be judged, text for an interpreter).
 
-    A program by its path counts by both, path and last part. Of a program that runs others (env, xargs, timeout, find
-    with -exec), every word counts that is no option.
+    A program by its path counts by both, path and last part. A program that runs others (env, xargs, timeout, find with
+    -exec) is looked through; where its words are not understood, every word counts that is no option.
     """
-    if tool == "shell.exec":
-        commands: Sequence[Sequence[str]] = [arguments["argv"]]
-    elif tool == "shell.script":
-        read = script.parse(arguments["script"])
-        if read.opaque:
-            return None
-        commands = read.commands
-    else:
+    if tool not in _SHELL:
         return ("git",) if tool.startswith("git.") else ()
-    found = _named(commands, 0)
-    return None if found is None else tuple(dict.fromkeys(found))
+    return command_of(tool, arguments).programs
 
 
-def _named(commands: Sequence[Sequence[str]], depth: int) -> list[str] | None:
-    found: list[str] = []
-    for argv in commands:
-        inner = _of(argv, depth)
-        if inner is None:
-            return None
-        found += inner
-    return found
+def command_facts(tool: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What policies see of the command (`tools.commands.facts`); None of a tool that runs none."""
+    return commands.facts(command_of(tool, arguments)) if tool in _SHELL else None
 
 
-def _of(argv: Sequence[str], depth: int) -> list[str] | None:
-    found = list(_names(argv[0]))
-    name = os.path.basename(argv[0])
-    if name in INTERPRETERS:
-        text = _text(name, argv)
-        if text is None:
-            return found
-        if name not in ("sh", "bash", "dash") or depth >= _DEPTH_MAX:
-            return None
-        read = script.parse(text)
-        inner = None if read.opaque else _named(read.commands, depth + 1)
-        return None if inner is None else found + inner
-    if name in ("eval", "source", "."):
-        return None
-    if name in WRAPPERS or (name == "find" and _FIND_RUNS & set(argv)):
-        rest = [word for word in argv[1:] if not word.startswith("-")]
-        for place, word in enumerate(argv[1:], start=1):
-            if os.path.basename(word) in {*INTERPRETERS, "eval"}:
-                inner = _of(argv[place:], depth + 1) if depth < _DEPTH_MAX else None
-                if inner is None:
-                    return None
-                found += inner
-        found += [name for word in rest for name in _names(word)]
-    return found
+def command_of(tool: str, arguments: Mapping[str, Any]) -> Reading:
+    """The reading of the command that `shell.exec` or `shell.script` is to run."""
+    given = arguments["argv"] if tool == "shell.exec" else arguments["script"]
+    return _read(json.dumps(given), str(arguments.get("cwd", ".")))
 
 
-def _names(word: str) -> Iterator[str]:
-    yield word
-    if "/" in word:
-        yield os.path.basename(word)
-
-
-def _text(name: str, argv: Sequence[str]) -> str | None:
-    """The program text that an interpreter is given, None where it is given a file."""
-    for place, word in enumerate(argv[1:], start=1):
-        if not word.startswith("-") or word in ("-m", "--"):
-            return None
-        letters = "" if word.startswith("--") else word[1:]
-        for option in TEXT_OPTIONS[name]:
-            if (len(option) == 1 and option in letters) or (len(option) > 1 and word.startswith(f"-{option}")):
-                return argv[place + 1] if place + 1 < len(argv) else ""
-    return ""  # it reads its input
+@functools.lru_cache(maxsize=256)  # risk, policy and digest ask for the same one, one after the other
+def _read(given: str, cwd: str) -> Reading:
+    words = json.loads(given)
+    if isinstance(words, list):
+        return commands.read([words], cwd)
+    parsed = script.parse(words)
+    return commands.opaque(parsed.opaque) if parsed.opaque else commands.read(parsed.commands, cwd)

@@ -11,16 +11,17 @@ from tools.spec import Risk
 LOW = [
     "ls -la src", "cat README.md", "grep -rn --include=*.py -A 3 pattern .", "python3 -m unittest -v", "pytest -q",
     "head -n 20 x", "head -20 x", "wc -l x", "git status", "git log --oneline", "find . -name *.py", "sed -n 1,20p x",
-    "make test", "npm test", "sort -k 2 x", "echo -rf /", "python3 --version", "true", "diff -u a b",
+    "make test", "npm test", "sort -k 2 x", "echo -rf /", "python3 --version", "true", "diff -u a b", "env CI=1 ls",
+    "timeout 5 grep x y", "sh -c ls", "grep -f x y", "jq --arg a b .x f", "find . -name x -exec grep -n y {} +",
 ]  # fmt: skip
 MEDIUM = [
     "python3 tool.py", "./run.sh", "make", "cat /etc/passwd", "cat ../x", "sort -o x y", "sort -uo x y", "uniq a b",
-    "ls --hyperlink", "mkdir x", "rm x", "sed -i s/a/b/ x", "git commit -m x", "git diff --output=x", "touch x", "unknown",
-    "cat -- /etc/passwd", "grep -f x y", "date -s now",
+    "mkdir x", "rm x", "sed -i s/a/b/ x", "git commit -m x", "git diff --output=x", "touch x", "cat -- /etc/passwd",
+    "xargs grep x", "nice -n 5 make", "cp a b", "python3 -m tool", "tar xzf a.tgz", "sh build.sh",
 ]  # fmt: skip
 HIGH = [
-    "rm -rf x", "rm -fr x", "rm --recursive x", "curl http://x", "ssh host", "sudo ls", "env ls", "xargs rm", "eval ls",
-    "sh -c ls", "bash -lc ls", "python3 -c 1", "python3 -Bc 1", "perl -ne 1", "node --eval 1", "python3", "sh -", "find . -delete",
+    "rm -rf x", "rm -fr x", "rm --recursive x", "curl http://x", "ssh host", "sudo ls", "xargs rm", "eval ls",
+    "ls --hyperlink", "unknown", "date -s now", "env PATH=. ls", "timeout --what 5 ls", "cp a /etc/x", "bash -lc ls", "python3 -c 1", "python3 -Bc 1", "perl -ne 1", "node --eval 1", "python3", "sh -", "find . -delete",
     "find . -exec rm {} +", "git push", "git reset --hard", "git -c x=y status", "dd if=a of=b", "docker ps", "nohup ls",
 ]  # fmt: skip
 
@@ -38,7 +39,11 @@ def test_a_command_is_judged(command: str, level: Risk) -> None:
 def test_one_dangerous_command_among_many_decides() -> None:
     found = score([["ls"]] * 500 + [["curl", "x"]] + [["unknown"]])
     assert found.level is Risk.HIGH
-    assert found.reasons == ("curl wants the network, which the sandbox does not have",)
+    assert set(found.reasons) == {
+        "curl wants the network",
+        "curl wants the network: x",
+        "unknown is not a program that is known here",
+    }
 
 
 def test_a_script_is_judged_by_its_commands_and_an_opaque_one_is_high() -> None:
