@@ -19,7 +19,8 @@ def program() -> str | None:
 def arguments(
     spec: dict[str, Any], *, bwrap: str, filter_fd: int, status_fd: int, wait_fds: tuple[int, int] | None = None
 ) -> list[str]:
-    """bwrap's whole command line for this spec. It dies with its parent, always.
+    """bwrap's whole command line for this spec. It dies with its parent, always. The command's environment, which may
+    hold secrets, is not on it: others could read it there.
 
     wait_fds: where it says which process its namespaces are of, and what it waits for before it starts the command.
     """
@@ -36,9 +37,17 @@ def arguments(
     for path in sorted({*spec["read"], *writable}, key=len):
         made += ["--bind" if path in writable else "--ro-bind", path, path]
     made += ["--remount-ro", "/proc/1", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", spec["cwd"]]
-    for name, value in spec["env"].items():
-        made += ["--setenv", name, value]
+    made += ["--args", str(_environment(spec["env"]))]
     if wait_fds is not None:
         made += ["--info-fd", str(wait_fds[0]), "--block-fd", str(wait_fds[1])]
     made += ["--seccomp", str(filter_fd), "--json-status-fd", str(status_fd), "--"]
     return [*made, *_START, *spec["argv"]]
+
+
+def _environment(env: dict[str, str]) -> int:
+    """A descriptor to read the arguments from that set these variables."""
+    words = [word for name, value in env.items() for word in ("--setenv", name, value)]
+    descriptor = os.memfd_create("env", 0)
+    os.write(descriptor, b"".join(os.fsencode(word) + b"\0" for word in words))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

@@ -5,10 +5,10 @@
     env = environment({"NPM_TOKEN": "npm-token"}, tool="shell.exec", hosts=["registry.npmjs.org"])
 
 Both raise ToolRefused, write the use to the audit log, and make the value unspeakable (`tools.redact`). The handles are
-rows (`tools.secrets.models.SecretHandle`); whose step it is comes from the runner (`tools.secrets.acting`).
+rows (`tools.secrets.models.SecretHandle`); whose step it is comes from the runner (`tools.secrets.holding`).
 """
 
-from tools.secrets.acting import Acting, Holder, acting, current, told_by
+from tools.secrets.holding import Acting, Holder, acting, current, told_by
 from tools.secrets.resolving import allowed, environment, for_host, resolve
 from tools.secrets.values import keep_unspeakable
 

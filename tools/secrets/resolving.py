@@ -11,7 +11,7 @@ from audit.actor import Actor, Target
 from audit.append import record
 from audit.kinds import Event
 from tools.errors import ToolRefused
-from tools.secrets.acting import current, holder
+from tools.secrets.holding import current, holder
 from tools.secrets.models import SecretHandle
 from tools.secrets.patterns import fits, fits_group, fits_host
 from tools.secrets.values import read

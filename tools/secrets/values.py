@@ -14,7 +14,7 @@ from tools.errors import ToolRefused
 from tools.secrets.models import ENV_PREFIX, SecretHandle
 
 VALUE_MIN = 8  # what is shorter could not be told from innocent text
-VALUE_MAX = 65_536
+VALUE_MAX = 6144
 LOOK_EVERY_S = 2.0
 
 _looked_s = -math.inf
