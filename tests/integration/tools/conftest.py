@@ -1,14 +1,15 @@
 """Places for sandbox tests: reachable by every user, and who runs the trial."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 
 from tests.integration.tools import trial
 from tools.sandbox import probe
@@ -58,19 +59,24 @@ def forced_tier(tier: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
-def places() -> Callable[[Runner], Path]:
-    """A folder of the runner's own, below one that everybody can reach."""
+def places() -> Iterator[Callable[[Runner], Path]]:
+    """A folder of the runner's own, below one that everybody can reach; not below /tmp, which a tier hides."""
+    base = Path(
+        tempfile.mkdtemp(prefix="countersign-trials-", dir="/var/tmp" if os.access("/var/tmp", os.W_OK) else None)
+    )
+    base.chmod(0o755)
 
     def make(runner: Runner) -> Path:
-        folder = Path(settings.WORKSPACE_DIR).parent / f"trials-{runner.name}"
+        folder = base / runner.name
         if not folder.exists():
-            folder.mkdir(parents=True, mode=0o755)
+            folder.mkdir(mode=0o755)
             folder.chmod(0o755)
             if "user" in runner.become:
                 os.chown(folder, int(str(runner.become["user"])), -1)
         return folder
 
-    return make
+    yield make
+    shutil.rmtree(base, ignore_errors=True)
 
 
 def _nobody() -> Runner:
