@@ -25,8 +25,12 @@ def programs_of(tool: str, arguments: Mapping[str, Any]) -> tuple[str, ...] | No
 
 
 def command_facts(tool: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What policies see of the command (`tools.commands.facts`); None of a tool that runs none."""
-    return commands.facts(command_of(tool, arguments)) if tool in _SHELL else None
+    """What policies see of the command (`tools.commands.facts`); None of a tool that runs none, or of arguments that are
+    none of its."""
+    given = arguments.get("argv" if tool == "shell.exec" else "script") if tool in _SHELL else None
+    if isinstance(given, str) or (isinstance(given, list) and given and all(isinstance(word, str) for word in given)):
+        return commands.facts(command_of(tool, arguments))
+    return None
 
 
 def command_of(tool: str, arguments: Mapping[str, Any]) -> Reading:
