@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from tools.egress.allowlist import Allowlist, host_of
+from tools.egress.allowlist import Allowlist, host_of, pattern_of
 from tools.errors import ToolRefused
 from tools.spec import Limits, Tool
 
@@ -28,7 +28,7 @@ def problems(given: Mapping[str, Any]) -> list[str]:
         found.append(f"constraints.profile must be one of {', '.join(PROFILES)}.")
     if not _network(given.get("network", "none")):
         found.append(
-            'constraints.network must be "none" or a list of hosts such as git.example.org, *.example.org, example.org:8443.'
+            'constraints.network must be "none" or a list of host names such as git.example.org, *.example.org:8443.'
         )
     if not isinstance(given.get("dry_run", True), bool):
         found.append("constraints.dry_run must be true or false.")
@@ -164,6 +164,6 @@ def _network(given: Any) -> bool:
     if not isinstance(given, list) or not 0 < len(given) <= HOSTS_MAX:
         return False
     try:
-        return bool(Allowlist.parse(given)) if all(isinstance(host, str) for host in given) else False
+        return all(isinstance(host, str) and str(pattern_of(host)) == host for host in given)
     except ToolRefused:
         return False

@@ -18,6 +18,7 @@ from tools import constraints as enforced
 DAYS = [(day, day.capitalize()) for day in clock.DAYS]
 _LISTS = {
     "programs": ("Programs", "What a command runs: pytest, npm. Patterns with *, comma between."),
+    "network": ("Network", "Hosts that the call asks to reach: pypi.org, *.example.org; * is any."),
     "agents": ("Agents", "Names, comma between; * stands for anything."),
     "owners": ("Owners", "Usernames of who submitted the job."),
     "groups": ("Owners' groups", "The owner is in one of these."),
@@ -92,7 +93,9 @@ def constraint_fields() -> dict[str, forms.Field]:
     told = {"read": "read: nothing may be written", "build": "build: the work tree", "git": "git: the repository too"}
     found: dict[str, forms.Field] = {
         "how_profile": choice("Most that it may write", [("", "as its tool asks"), *told.items()]),
-        "how_network": words("Network", "none, or hosts that git may reach: git.example.org. Empty: as its tool asks."),
+        "how_network": words(
+            "Network", "none, or hosts that may be reached: git.example.org. Empty: as its call asks."
+        ),
         "how_dry_run": forms.BooleanField(required=False, label="Make and record a preview first"),
         "how_gives": words("Gives labels", "What the job has once it ran, for other rules' “after”: private"),
     }

@@ -17,7 +17,8 @@ LENGTH_MAX = 2000
 # What a condition sees; `PolicyInput.variables` gives exactly these.
 FIELDS = {
     "call": frozenset(
-        {"tool", "args", "effect", "queue", "risk", "risk_score", "program", "programs", "branch", "first_use"}
+        {"tool", "args", "effect", "queue", "risk", "risk_score", "program", "programs", "command", "branch"}
+        | {"network", "first_use"}
     ),
     "job": frozenset(
         {"id", "agent", "owner", "groups", "repository", "branch", "labels", "kind"}
@@ -30,7 +31,9 @@ _READS = {
     ("call", "risk_score"): "risk_score",
     ("call", "program"): "programs",
     ("call", "programs"): "programs",
+    ("call", "command"): "programs",
     ("call", "branch"): "branch",
+    ("call", "network"): "network",
     ("call", "first_use"): "first_use",
     ("job", "seen"): "seen",
     ("job", "spent"): f"spent:{JOB_SPENT}",

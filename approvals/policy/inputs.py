@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tools.risk import command_facts, hosts_of
+
 JOB_SPENT, OWNER_SPENT = "job/0/*", "owner/24/*"  # what `job.spent` and `job.owner_spent` read (see `budget_key`)
 NOTHING = {"calls": 0, "tokens": 0, "minutes": 0}
 
@@ -50,6 +52,16 @@ class PolicyInput:
     spent: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     now: datetime | None = None
 
+    @property
+    def network(self) -> tuple[str, ...] | None:
+        """The hosts that the call asks to reach, () where it asks for none."""
+        return hosts_of(self.tool, self.arguments)
+
+    @property
+    def command(self) -> Mapping[str, Any] | None:
+        """What is read of the command that the call runs (`tools.commands.facts`); None where it runs none."""
+        return command_facts(self.tool, self.arguments)
+
     def variables(self) -> dict[str, Any]:
         """`call`, `job` and `now`, as conditions name them. What cannot be told is missing."""
         call: dict[str, Any] = {
@@ -63,8 +75,12 @@ class PolicyInput:
         if self.programs is not None:
             call["program"] = self.programs[0] if self.programs else ""
             call["programs"] = list(self.programs)
+        if (command := self.command) is not None:
+            call["command"] = dict(command)
         if self.target_branch is not None:
             call["branch"] = self.target_branch
+        if (hosts := self.network) is not None:
+            call["network"] = list(hosts)
         if self.first_use is not None:
             call["first_use"] = self.first_use
         job: dict[str, Any] = {

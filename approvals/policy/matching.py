@@ -12,6 +12,8 @@ from typing import Any
 from approvals.policy import clock
 from approvals.policy.inputs import PolicyInput, budget_key
 from approvals.policy.match import Patterns, valid
+from tools.egress.allowlist import Allowlist
+from tools.errors import ToolRefused
 
 LENGTH_MAX, LIST_MAX = 200, 100
 EFFECTS, RISKS = ("read", "repeatable", "once"), ("low", "medium", "high")
@@ -20,7 +22,7 @@ MEASURES = ("calls", "tokens", "minutes")
 HOURS_MAX = 31 * 24
 _LISTS = ("programs", "agents", "owners", "groups", "tenants", "repositories", "branches", "environments", "after")
 _CHOICES = {"effects": EFFECTS, "risks": RISKS}
-FIELDS = frozenset({*_LISTS, *_CHOICES, "labels", "risk_at_least", "time", "first_use", "spent"})
+FIELDS = frozenset({*_LISTS, *_CHOICES, "network", "labels", "risk_at_least", "time", "first_use", "spent"})
 _SPENT = frozenset({"per", "hours", "tools", *MEASURES})
 
 Test = Callable[[PolicyInput, bool], bool]
@@ -28,8 +30,8 @@ Test = Callable[[PolicyInput, bool], bool]
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """reads: the facts beside the call and its job that it asks for: "programs", "branch", "risk_score", "first_use",
-    "seen", "time", and "spent:" with an account."""
+    """reads: the facts beside the call and its job that it asks for: "programs", "branch", "network", "risk_score",
+    "first_use", "seen", "time", and "spent:" with an account."""
 
     tests: tuple[tuple[str, Test], ...]
     reads: frozenset[str]
@@ -59,6 +61,8 @@ def problems(match: Any) -> list[str]:
     for name, choices in _CHOICES.items():
         if name in match and (not _texts(match[name]) or any(one not in choices for one in match[name])):
             found.append(f"match.{name} must be a list of {', '.join(choices)}.")
+    if "network" in match:
+        found += _network_problems(match["network"])
     if "labels" in match:
         found += _label_problems(match["labels"])
     if "risk_at_least" in match and not _whole(match["risk_at_least"], 1, 100):
@@ -106,6 +110,8 @@ def _programs(given: Any) -> tuple[Test, set[str]]:
             return not strict
         if not call.programs:
             return False
+        if strict and (command := call.command) is not None and command["unlisted"]:
+            return False  # of an option that is not understood nobody can tell what it runs
         return (all if strict else any)(patterns.fit(program) for program in call.programs)
 
     return test, {"programs"}
@@ -120,6 +126,23 @@ def _branches(given: Any) -> tuple[Test, set[str]]:
         return call.target_branch != "" and patterns.fit(call.target_branch)
 
     return test, {"branch"}
+
+
+def _network(given: Any) -> tuple[Test, set[str]]:
+    anywhere = "*" in given
+    listed = Allowlist.parse(one for one in given if one != "*")
+
+    def test(call: PolicyInput, strict: bool) -> bool:
+        hosts = call.network
+        if hosts is None:
+            return not strict
+        if anywhere or not hosts:
+            return bool(hosts)
+        if not strict:
+            return bool(Allowlist.parse(hosts).within(listed))
+        return all(Allowlist.parse([host]).within(listed).words() == [host] for host in hosts)
+
+    return test, {"network"}
 
 
 def _choice(of: Callable[[PolicyInput], str]) -> Callable[[Any], tuple[Test, set[str]]]:
@@ -181,6 +204,7 @@ _BUILT: dict[str, Callable[[Any], tuple[Test, set[str]]]] = {
     "groups": _groups,
     "programs": _programs,
     "branches": _branches,
+    "network": _network,
     "effects": _choice(lambda call: str(call.effect)),
     "risks": _choice(lambda call: str(call.risk)),
     "labels": _labels,
@@ -204,6 +228,16 @@ def _list_problems(name: str, given: Any) -> list[str]:
     if _texts(given):
         return []
     return [f"{name} must be a list of 1 to {LIST_MAX} patterns, each a text of up to {LENGTH_MAX} characters."]
+
+
+def _network_problems(given: Any) -> list[str]:
+    if _texts(given):
+        try:
+            Allowlist.parse(one for one in given if one != "*")
+        except ToolRefused as error:
+            return [f"match.network: {error.message}"]
+        return []
+    return [f"match.network must be a list of 1 to {LIST_MAX} hosts such as pypi.org, *.example.org, or * for any."]
 
 
 def _label_problems(given: Any) -> list[str]:

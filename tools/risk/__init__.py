@@ -4,7 +4,8 @@ This only decides whether people are asked. What a call can do is bounded by the
 """
 
 from tools.risk.assess import HIGH_FROM, MEDIUM_FROM, Place, assess, assess_each, opinion_of, raised
-from tools.risk.programs import programs_of
+from tools.risk.hosts import hosts_of
+from tools.risk.programs import command_facts, programs_of
 from tools.risk.reach import reach_of
 from tools.risk.targets import UNTOLD, branch_of
 
@@ -16,6 +17,8 @@ __all__ = [
     "assess",
     "assess_each",
     "branch_of",
+    "command_facts",
+    "hosts_of",
     "opinion_of",
     "programs_of",
     "raised",
