@@ -5,7 +5,18 @@ from urllib.parse import unquote, urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 
-_BUILTIN: tuple[str, ...] = ("artifacts", "files", "patching", "arranging", "git", "human", "jobs", "shell", "workspace")
+_BUILTIN: tuple[str, ...] = (
+    "artifacts",
+    "files",
+    "patching",
+    "arranging",
+    "git",
+    "http",
+    "human",
+    "jobs",
+    "shell",
+    "workspace",
+)
 
 
 class ToolsConfig(AppConfig):
