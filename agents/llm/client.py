@@ -84,8 +84,9 @@ def embed(
                 body: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "float"}
                 if dimensions is not None:
                     body["dimensions"] = dimensions
-                with client.with_streaming_response.post("/embeddings", body=body, cast_to=object) as response:
-                    return vectors_of(_parse(response.read()), count=len(texts), model=model)
+                # as bytes: the package would take the answer's shape for granted
+                response = client.post("/embeddings", cast_to=httpx2.Response, body=body)
+                return vectors_of(_parse(response.content), count=len(texts), model=model)
         except LlmError as error:
             if deadline.over and not isinstance(error, EndpointTimeout | CallCancelled):
                 raise deadline.error() from error

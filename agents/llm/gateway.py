@@ -15,7 +15,7 @@ from agents.engine.limits import charge
 from agents.llm import budget, cache, functions, health, pace, routing, structured
 from agents.llm.errors import CredentialsRefused, LlmError, RateLimited
 from agents.llm.routing import NoEndpoint, Target
-from agents.llm.values import Answer, Request, Usage, estimate_tokens
+from agents.llm.values import Answer, Endpoint, Request, Usage, estimate_tokens
 from agents.models import Job, LlmCall, Step
 from audit.canonical import canonical_json
 from tools import redact
@@ -110,7 +110,7 @@ def _request(asking: Asking, target: Target, request: Request) -> Answer:
     from agents.llm import client
 
     started = time.monotonic()
-    call = _call(asking, target)
+    call = new_call(asking.job, asking.step, target, asking.purpose)
     key = cache.key_of(target, request) if asking.cacheable and target.cache_s else ""
     kept = cache.find(target, key, now=call.at) if key else None
     if kept is not None:
@@ -126,29 +126,29 @@ def _request(asking: Asking, target: Target, request: Request) -> Answer:
         asking.box.log(text, "token")
 
     try:
-        endpoint = _endpoint(target, asking.purpose)
+        endpoint = endpoint_of(target, asking.purpose)
         rest()  # the database connection, while the model thinks
         answer = client.complete(
             endpoint, request, deadline_s=target.timeout_s, on_text=on_text, cancelled=asking.box.cancelled
         )
     except LlmError as error:
         told = redact.text(error.message)[:4000]
-        _settle(call, target, error.usage, started, first, error_code=error.code, error=told)
+        settle_call(call, target, error.usage, started, error_code=error.code, error=told)
         health.failed(target, error, now=timezone.now())
         details = {"retry_after_s": error.retry_after_s} if error.retry_after_s is not None else {}
         raise ThinkFailed(error.code, told, transient=error.transient, **details) from None
     except BaseException as error:
-        _settle(call, target, None, started, first, error_code="broken", error=redact.text(repr(error))[:4000])
+        settle_call(call, target, None, started, error_code="broken", error=redact.text(repr(error))[:4000])
         raise
     health.succeeded(target)
     if key:
         cache.keep(target, key, answer, now=timezone.now())
-    _settle(
+    settle_call(
         call,
         target,
         answer.usage,
         started,
-        first,
+        first_token_ms=int((first[0] - started) * 1000) if first else None,
         model=answer.model[:120],
         scripted=is_scripted(answer) or target.scripted,
         finish_reason=answer.finish_reason[:40],
@@ -157,12 +157,13 @@ def _request(asking: Asking, target: Target, request: Request) -> Answer:
     return answer
 
 
-def _call(asking: Asking, target: Target) -> LlmCall:
+def new_call(job: Job, step: Step, target: Target, purpose: str) -> LlmCall:
+    """The row of a call that begins now; not yet written."""
     return LlmCall(
-        step=asking.step,
-        job=asking.job,
-        attempt=asking.step.attempt,
-        purpose=asking.purpose[:40],
+        step=step,
+        job=job,
+        attempt=step.attempt,
+        purpose=purpose[:40],
         endpoint=target.base_url[:300],
         endpoint_name=target.name[:80],
         route=target.route[:80],
@@ -216,23 +217,25 @@ def _reserved(asking: Asking, target: Target, request: Request, call: LlmCall) -
     return replace(request, output_tokens=output)
 
 
-def _endpoint(target: Target, purpose: str) -> Any:
+def endpoint_of(target: Target, purpose: str) -> Endpoint:
+    """Address and key. Raises CredentialsRefused: the key cannot be had."""
     try:
         return target.endpoint(tool=purpose)
     except (ToolRefused, ToolFailed) as error:
         raise CredentialsRefused(f"The key of {target.name} cannot be used: {error.message}") from None
 
 
-def _settle(
-    call: LlmCall, target: Target, usage: Usage | None, started: float, first: list[float], **fields: Any
-) -> None:
+def settle_call(call: LlmCall, target: Target, usage: Usage | None, started: float, **fields: Any) -> None:
+    """The call has ended: its row, the job's cost and the limits of the endpoint know what it used.
+
+    started: by the monotonic clock; fields: what else the row is to hold.
+    """
     for name, value in fields.items():
         setattr(call, name, value)
     if usage is not None:
         call.prompt_tokens, call.completion_tokens = usage.prompt_tokens, usage.completion_tokens
         call.cached_tokens, call.cost = usage.cached_tokens, target.price(usage)
     call.latency_ms = int((time.monotonic() - started) * 1000)
-    call.first_token_ms = int((first[0] - started) * 1000) if first else None
     budget.settle(call)
     charge(call, now=timezone.now())
 
