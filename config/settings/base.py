@@ -279,6 +279,8 @@ ALLOW_LOCAL_REPOSITORIES = env.boolean("ALLOW_LOCAL_REPOSITORIES", False)
 # Outgoing webhooks to http and to private addresses are for development and tests.
 ALLOW_LOCAL_WEBHOOKS = env.boolean("ALLOW_LOCAL_WEBHOOKS", False)
 # Logins for https remotes, a line `https://user:token@host[/path]` each (git-credential-store(1)).
+# Where git may go, as patterns (`git.example.org`, `*.example.org`, `host:8443`); empty: where the repositories are.
+GIT_HOSTS = env.text("GIT_HOSTS", "")
 GIT_CREDENTIALS_FILE = env.text("GIT_CREDENTIALS_FILE", "")
 # Files whose contents agents may use by handles (see docs/howto/secrets.md), a secret each.
 SECRETS_DIR = Path(env.text("SECRETS_DIR", str(DATA_DIR / "agent-secrets"))).resolve()

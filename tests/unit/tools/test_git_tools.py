@@ -22,6 +22,8 @@ def test_every_tool_is_registered_on_the_git_queue():
         f"git.{name}"
         for name in (
             "status", "diff", "log", "show", "branch", "checkout", "add", "commit", "merge", "rebase", "tag", "fetch", "push", "push_tag",
+            "apply", "clean", "cherry_pick", "revert", "reset", "stash", "delete_branch", "force_push", "restore_branch",
+            "pull_request", "close_pull_request",
         )
     }  # fmt: skip
     for tool in (*TOOLS, registry.get("workspace.prepare")):
@@ -37,7 +39,11 @@ def test_every_tool_is_registered_on_the_git_queue():
         ("git.branch", Effect.REPEATABLE), ("git.checkout", Effect.REPEATABLE), ("git.add", Effect.REPEATABLE),
         ("git.fetch", Effect.REPEATABLE), ("workspace.prepare", Effect.REPEATABLE),
         ("git.commit", Effect.ONCE), ("git.merge", Effect.ONCE), ("git.rebase", Effect.ONCE), ("git.tag", Effect.ONCE), ("git.push", Effect.ONCE),
-        ("git.push_tag", Effect.ONCE),
+        ("git.push_tag", Effect.ONCE), ("git.clone", Effect.REPEATABLE), ("git.clean", Effect.REPEATABLE),
+        ("git.apply", Effect.ONCE), ("git.cherry_pick", Effect.ONCE), ("git.revert", Effect.ONCE),
+        ("git.reset", Effect.ONCE), ("git.stash", Effect.ONCE), ("git.delete_branch", Effect.ONCE),
+        ("git.force_push", Effect.ONCE), ("git.restore_branch", Effect.ONCE), ("git.pull_request", Effect.ONCE),
+        ("git.close_pull_request", Effect.ONCE),
     ],
 )  # fmt: skip
 def test_effects_say_what_a_lost_attempt_means(name: str, effect: Effect):
@@ -66,6 +72,19 @@ def test_effects_say_what_a_lost_attempt_means(name: str, effect: Effect):
         ("git.push", {"branch": "x"}, "git push origin x"),
         ("git.push", {"branch": "x", "remote_branch": "y"}, "git push origin x:y"),
         ("workspace.prepare", {"url": "https://h/x.git", "branch": "b"}, "git clone --branch b https://h/x.git"),
+        ("git.clone", {"url": "https://h/x.git"}, "git clone https://h/x.git"),
+        ("git.cherry_pick", {"refs": ["a", "b"], "mainline": 1}, "git cherry-pick -m 1 a b"),
+        ("git.revert", {"ref": "HEAD~2"}, "git revert 'HEAD~2'"),
+        ("git.reset", {"ref": "x", "mode": "hard"}, "git reset --hard x"),
+        ("git.reset", {"paths": ["a b"]}, "git reset HEAD -- 'a b'"),
+        ("git.stash", {"action": "save", "untracked": True, "message": "x y"}, "git stash push -u -m 'x y'"),
+        ("git.stash", {"action": "pop", "stash": "1"}, "git stash pop 1"),
+        ("git.clean", {"folders": True, "ignored": True, "paths": ["x"]}, "git clean -f -d -x -- x"),
+        ("git.apply", {"patch": "x", "staged": True, "reverse": True}, "git apply --index -R -"),
+        ("git.delete_branch", {"branch": "x"}, "git branch -d x"),
+        ("git.delete_branch", {"branch": "x", "unmerged": True}, "git branch -D x"),
+        ("git.delete_branch", {"branch": "x", "at": "origin"}, "git push origin --delete x"),
+        ("git.force_push", {"branch": "x", "remote_branch": "y"}, "git push --force-with-lease=y origin x:y"),
     ],
 )
 def test_descriptions_are_the_command_as_it_would_be_typed(name: str, arguments: dict, command: str):

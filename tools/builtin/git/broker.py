@@ -13,16 +13,18 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 from django.conf import settings
 
-from tools.builtin.git import trusted
-from tools.builtin.git.hardening import TOLERATED_FAULTS
+from tools.builtin.git import credentials, trusted
+from tools.builtin.git.hardening import DIFF_OPTIONS, TOLERATED_FAULTS
 from tools.builtin.git.locks import exclusive
 from tools.builtin.git.refs import is_full_id
-from tools.builtin.git.text import last_line
+from tools.builtin.git.remotes import is_local
+from tools.builtin.git.text import last_line, numstat, records
 from tools.errors import ToolFailed, ToolRefused
 
 ASK_TIMEOUT_S = 45.0
@@ -54,11 +56,15 @@ class Pushed:
 class Broker:
     """The server's copy of the remote at `url` (canonical, as `remotes.check_url` gives it).
 
-    `cancelled` ends whatever is under way, except a push: that is let finish, so that its outcome is known.
+    `cancelled` ends whatever is under way, except a push: that is let finish, so that its outcome is known. tool,
+    credential: who asks, and the secret handle named for this repository ("": what is kept for its host).
     """
 
-    def __init__(self, url: str, *, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, url: str, *, cancelled: Callable[[], bool] = lambda: False, tool: str = "git.fetch", credential: str = ""
+    ) -> None:
         self.url = url
+        self._tool, self._credential = tool, credential
         self._cancelled = cancelled
         folder = Path(settings.DATA_DIR) / "broker"
         self.git_dir = folder / f"{hashlib.sha256(url.encode()).hexdigest()}.git"
@@ -136,6 +142,26 @@ class Broker:
         """Whether commit `old` is `new` or behind it."""
         return self._run("merge-base", "--is-ancestor", old, new).exit_code == 0
 
+    def base(self, one: str, other: str) -> str:
+        """The commit where two histories part, "" where they share none."""
+        done = self._run("merge-base", one, other)
+        return done.stdout.strip() if done.exit_code == 0 else ""
+
+    def behind(self, sha: str, *held: str, most: int) -> list[list[str]]:
+        """Commits of `sha` that none of `held` holds, newest first: id, author, subject.
+
+        Raises:
+            ToolFailed
+        """
+        layout, parse = records(("%H", "%an", "%s"))
+        known = [f"^{one}" for one in held if one]
+        words = ("log", f"--max-count={most}", "--no-notes", "--no-mailmap", "--no-color", f"--format={layout}")
+        return list(parse(self._must(*words, sha, *known, "--")))
+
+    def stat(self, before: str, after: str) -> list[dict[str, Any]]:
+        """The files that differ between two commits, with lines added and removed. Raises ToolFailed."""
+        return numstat(self._must("diff", "--numstat", *DIFF_OPTIONS, before, after, "--").splitlines())
+
     def accept(self, bundle: IO[bytes], *, sha: str) -> bool:
         """Takes in a bundle that must offer exactly the commit `sha`; False if it builds on commits not known here.
 
@@ -156,8 +182,21 @@ class Broker:
             raise ToolRefused("The commits to push are not complete.", code_detail="incomplete")
         return True
 
+    def keep(self, sha: str, ref: str) -> None:
+        """Holds on to a commit that is about to leave the remote's `ref`, so that it can be brought back. It must be here.
+
+        Raises:
+            ToolFailed
+        """
+        self._must("update-ref", kept_name(ref, sha), sha)
+
+    def kept(self, sha: str, ref: str) -> bool:
+        """Whether `sha` stood at the remote's `ref` and was kept."""
+        return self._run("rev-parse", "--verify", "--quiet", kept_name(ref, sha)).exit_code == 0
+
     def push(self, sha: str, ref: str, *, expected: str, dry_run: bool) -> Pushed:
-        """Pushes exactly the commit `sha` to the remote's `ref`, if that stands at `expected` ("": is absent).
+        """Pushes exactly the commit `sha` ("": nothing, the ref goes) to the remote's `ref`, if that stands at `expected`
+        ("": is absent).
 
         The caller has seen to it that `expected` is behind `sha`: the lease says "unmoved", not "forward".
 
@@ -185,8 +224,14 @@ class Broker:
                 return Pushed(ok=done.exit_code == 0 and flag != "!", flag=flag, detail=_answer(detail, done.stderr))
         raise _failure("push", done.stderr)
 
+    @cached_property
+    def _login(self) -> dict[str, str]:
+        return credentials.header_options(self.url, tool=self._tool, credential=self._credential)
+
     def _run(self, *arguments: str, **how: Any) -> trusted.Finished:
         how.setdefault("cancelled", self._cancelled)
+        if how.get("url") and not is_local(self.url):
+            how["login"] = self._login
         return trusted.run(*arguments, git_dir=self.git_dir, holding=self._lock, **how)
 
     def _remove_stale_locks(self) -> None:
@@ -252,6 +297,11 @@ def from_scratch(scratch: Path, name: str) -> Iterator[IO[bytes]]:
                 os.unlink(name, dir_fd=folder)
     finally:
         os.close(folder)
+
+
+def kept_name(ref: str, sha: str) -> str:
+    """Where the broker holds a commit that left the remote's `ref` (`refs/heads/...`)."""
+    return f"refs/kept/{ref.removeprefix('refs/')}/{sha}"
 
 
 def _header(bundle: IO[bytes], *, sha: str) -> list[str]:

@@ -33,7 +33,7 @@ class Fetch(GitTool):
             raise Declined("This workspace was not cloned from anywhere.", code="no_origin")
         git.box.reach(origin.url)
         before = _remote_branches(git)
-        broker = Broker(origin.url, cancelled=git.box.cancelled)
+        broker = Broker(origin.url, cancelled=git.box.cancelled, tool=self.name, credential=origin.credential)
         with broker.open():
             broker.refresh()
             receive(git, broker)

@@ -58,12 +58,12 @@ class Push(GitTool):
             ToolFailed: there is no such branch, no origin, or it cannot be asked.
         """
         git = Git(box)
-        return _state(arguments, git, broker_of(git))
+        return push_state(arguments, git, broker_of(git, self.name))
 
     def preview(self, arguments: Mapping[str, Any], box: Box) -> str:
         git = Git(box)
-        broker = broker_of(git)
-        state = _state(arguments, git, broker)
+        broker = broker_of(git, self.name)
+        state = push_state(arguments, git, broker)
         local_sha, remote_ref, remote_sha = state["local_sha"], state["remote_ref"], state["remote_sha"]
         heading = [f"To {state['url']}", f"  {remote_ref}: {remote_sha[:10] or '(new branch)'} -> {local_sha[:10]}"]
         if remote_sha == local_sha:
@@ -78,9 +78,9 @@ class Push(GitTool):
         return bounded("\n".join([*heading, *contents(git, local_sha, remote_sha)]), _PREVIEW_CHARS)
 
     def operate(self, arguments: Mapping[str, Any], git: Git) -> Result:
-        broker = broker_of(git)
+        broker = broker_of(git, self.name)
         with broker.open():
-            state = _state(arguments, git, broker)
+            state = push_state(arguments, git, broker)
             local_sha, remote_ref, remote_sha = state["local_sha"], state["remote_ref"], state["remote_sha"]
             if remote_sha == local_sha:
                 return _pushed(state, "already there")
@@ -92,6 +92,8 @@ class Push(GitTool):
                     code="not_fast_forward",
                     **state,
                 )
+            if remote_sha:
+                broker.keep(remote_sha, remote_ref)
             answer = send(broker, state)
             if not answer.ok:
                 raise Declined(
@@ -104,11 +106,19 @@ class Push(GitTool):
         git.run("update-ref", "--no-deref", seen, local_sha, write=True)
         return _pushed(state, "new branch" if not remote_sha else f"{remote_sha[:10]}..{local_sha[:10]}", answer.detail)
 
+    def undo(self, arguments: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
+        before, after, branch = data["remote_sha"], data["local_sha"], data["remote_branch"]
+        if before == after:
+            return None
+        if not before:
+            return {"tool": "git.delete_branch", "arguments": {"branch": branch, "at": "origin", "expected": after}}
+        return {"tool": "git.restore_branch", "arguments": {"branch": branch, "sha": before, "expected": after}}
+
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
         git = Git(box)
-        broker = broker_of(git)
+        broker = broker_of(git, self.name)
         with broker.open():
-            state = dict(target_state) or _state(arguments, git, broker)
+            state = dict(target_state) or push_state(arguments, git, broker)
             if broker.remote_sha(state["remote_ref"]) != state["local_sha"]:
                 return None
         return _pushed(state, "found at the remote")
@@ -154,7 +164,8 @@ def send(broker: Broker, state: Mapping[str, Any]) -> Pushed:
         return Pushed(ok=True, flag="", detail="arrived, though the answer was lost")
 
 
-def _state(arguments: Mapping[str, Any], git: Git, broker: Broker) -> dict[str, Any]:
+def push_state(arguments: Mapping[str, Any], git: Git, broker: Broker) -> dict[str, Any]:
+    """What a push of `branch` to `remote_branch` depends on, as `remote_state`. Raises Declined: there is no such branch."""
     local_sha = git.branch(arguments["branch"])
     if not local_sha:
         raise Declined(f"There is no branch {arguments['branch']!r} here.", code="unknown_ref", ref=arguments["branch"])
@@ -174,8 +185,8 @@ def remote_state(broker: Broker, local_sha: str, remote_ref: str) -> dict[str, A
     }
 
 
-def broker_of(git: Git) -> Broker:
-    """The broker of the remote that the workspace came from.
+def broker_of(git: Git, tool: str) -> Broker:
+    """The broker of the remote that the workspace came from. tool: who asks.
 
     Raises:
         Declined: there is none.
@@ -185,7 +196,17 @@ def broker_of(git: Git) -> Broker:
     if origin is None:
         raise Declined("This workspace was not cloned from anywhere.", code="no_origin")
     git.box.reach(origin.url)
-    return Broker(origin.url, cancelled=git.box.cancelled)
+    return Broker(origin.url, cancelled=git.box.cancelled, tool=tool, credential=origin.credential)
+
+
+def dropped(broker: Broker, sha: str, *held: str) -> list[str]:
+    """Lines that name the commits of origin's `sha` which none of `held` holds; none where `sha` is "" or all are held."""
+    lost = broker.behind(sha, *held, most=_COMMITS_SHOWN + 1) if sha else []
+    if not lost:
+        return []
+    count = f"more than {_COMMITS_SHOWN} commits" if len(lost) > _COMMITS_SHOWN else plural(len(lost), "commit")
+    shown = (f"  {one[:10]} {author}: {subject}" for one, author, subject in lost[:_COMMITS_SHOWN])
+    return ["", f"{count} of origin would be dropped:", *shown]
 
 
 def _there(arguments: Mapping[str, Any]) -> str:

@@ -7,27 +7,33 @@ believed. It goes when the workspace goes.
 import json
 import os
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 
+from tools.egress.allowlist import Allowlist
 from tools.errors import ToolRefused
 from tools.spec import Workspace
 
 _RECORD = "origin.json"
+_find: Callable[[], Iterable[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """url: canonical address of the remote; branch: what was asked for; default_branch: the remote's HEAD, or "";
-    sha: the commit checked out by prepare, "" for an empty remote."""
+    sha: the commit checked out by prepare, "" for an empty remote; credential: the secret handle with which the server
+    goes there, "" for what it keeps for the host; hosting: the kind of forge that it is, "" where nobody said."""
 
     url: str
     branch: str
     default_branch: str
     sha: str
+    credential: str = ""
+    hosting: str = ""
 
 
 def check_url(url: str) -> str:
@@ -55,6 +61,51 @@ def check_url(url: str) -> str:
 def is_local(url: str) -> bool:
     """Whether a canonical address is a path of this host."""
     return url.startswith("/")
+
+
+def check_host(url: str, *, named: bool) -> None:
+    """Holds a remote's host to the setting GIT_HOSTS, where that names any.
+
+    named: an admin (the row of a repository) or the rule in force named the host; without, it must be one of GIT_HOSTS or
+    of this server's repositories.
+
+    Raises:
+        ToolRefused
+    """
+    if is_local(url):
+        if not named and url not in _known_hosts():
+            raise ToolRefused("This path is no repository of this server's.", field="arguments.url")
+        return
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 443
+    given = [pattern.strip() for pattern in str(settings.GIT_HOSTS).split(",") if pattern.strip()]
+    listed = Allowlist.parse(given).allows(host, port) if given else False
+    if given and not listed:
+        raise ToolRefused(f"{host} is not among the hosts of GIT_HOSTS.", field="arguments.url", host=host)
+    if not (named or listed or (host if port == 443 else f"{host}:{port}") in _known_hosts()):
+        raise ToolRefused(
+            f"No repository of this server's is at {host}, and neither GIT_HOSTS nor the rule in force names it.",
+            field="arguments.url",
+            host=host,
+        )
+
+
+def known_by(find: Callable[[], Iterable[str]]) -> None:
+    """Says who knows the addresses of this server's repositories: the app above that has them."""
+    global _find
+    _find = find
+
+
+def _known_hosts() -> set[str]:
+    """`host`, `host:port` and local paths of the server's repositories."""
+    found = set()
+    for url in _find() if _find is not None else ():
+        parts = urlsplit(url)
+        if parts.hostname:
+            found.add(parts.hostname if parts.port in (None, 443) else f"{parts.hostname}:{parts.port}")
+        else:
+            found.add(os.path.realpath(unquote(parts.path)))
+    return found
 
 
 def _local(path: str) -> str:

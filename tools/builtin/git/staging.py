@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tools.builtin.git import lfs
 from tools.builtin.git.cli import Declined, Git
 from tools.builtin.git.hardening import DIFF_OPTIONS, identity
 from tools.builtin.git.quarantine import staged_tree
@@ -48,6 +49,7 @@ class Add(GitTool):
                 code="embedded_repository",
                 paths=embedded,
             )
+        lfs.refuse(git, arguments["paths"])
         done = git.run("add", "--", *arguments["paths"], write=True)
         if done.exit_code != 0:
             raise Declined(

@@ -44,11 +44,11 @@ class PushTag(GitTool):
             ToolFailed: there is no such tag, no origin, or it cannot be asked.
         """
         git = Git(box)
-        return _state(arguments, git, broker_of(git))
+        return _state(arguments, git, broker_of(git, self.name))
 
     def preview(self, arguments: Mapping[str, Any], box: Box) -> str:
         git = Git(box)
-        broker = broker_of(git)
+        broker = broker_of(git, self.name)
         state = _state(arguments, git, broker)
         sha, there = state["local_sha"], state["remote_sha"]
         heading = [f"To {state['url']}", f"  {state['remote_ref']}: {there[:10] or '(new tag)'} -> {sha[:10]}"]
@@ -70,7 +70,7 @@ class PushTag(GitTool):
         return bounded("\n".join([*heading, *said, *contents(git, state["commit"], "")]), _PREVIEW_CHARS)
 
     def operate(self, arguments: Mapping[str, Any], git: Git) -> Result:
-        broker = broker_of(git)
+        broker = broker_of(git, self.name)
         with broker.open():
             state = _state(arguments, git, broker)
             if state["remote_sha"] == state["local_sha"]:
@@ -91,7 +91,7 @@ class PushTag(GitTool):
 
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
         git = Git(box)
-        broker = broker_of(git)
+        broker = broker_of(git, self.name)
         with broker.open():
             state = dict(target_state) or _state(arguments, git, broker)
             if broker.remote_sha(state["remote_ref"]) != state["local_sha"]:

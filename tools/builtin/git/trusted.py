@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tools.builtin.git.credentials import header_options
 from tools.builtin.git.hardening import command, environment
 from tools.builtin.git.remotes import is_local
 from tools.errors import ToolFailed
@@ -47,6 +46,7 @@ def run(
     *arguments: str,
     git_dir: Path,
     url: str = "",
+    login: Mapping[str, str] | None = None,
     options: Mapping[str, str] | None = None,
     stdin: IO[bytes] | None = None,
     holding: int | None = None,
@@ -55,7 +55,8 @@ def run(
 ) -> Finished:
     """Runs git on one of the server's own bare repositories.
 
-    url: the remote that the command speaks to, "" for none; no other protocol than its own is allowed. holding: the descriptor of
+    url: the remote that the command speaks to, "" for none; no other protocol than its own is allowed. login: variables that
+    let it in there (`credentials.header_options`). holding: the descriptor of
     a lock that stays held until git has ended, even if this process dies.
 
     Raises:
@@ -66,7 +67,7 @@ def run(
     env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/nonexistent", **environment(protocols=protocol)}
     if protocol == "https":
         env |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        env |= header_options(url)
+        env |= login or {}
     process = subprocess.Popen(
         command(arguments, git_dir=git_dir, work_tree=None, options=settings),
         stdin=stdin if stdin is not None else subprocess.DEVNULL,
