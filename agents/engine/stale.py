@@ -16,6 +16,7 @@ from approvals.policy.evaluate import ALLOW, ASK, Decision
 from audit.append import record
 from audit.kinds import Event
 from tools import permits
+from tools.errors import UnknownTool
 
 
 def stands(job: Job, step: Step, *, now: datetime) -> bool:
@@ -30,7 +31,11 @@ def stands(job: Job, step: Step, *, now: datetime) -> bool:
     if old.versions == known.digest and not old.passing and not known.frozen(step.tool, now):
         return True
     before = gate.call_of(step).digest()
-    new, risk = gate.decide(job, step, now=now, claiming=True)
+    try:
+        new, risk = gate.decide(job, step, now=now, claiming=True)
+    except UnknownTool as error:  # taken away, or disabled, since it was let through
+        _anew(job, step, error.message, now=now)
+        return False
     same_rule = (new.policy, new.policy_version_id, new.rule) == (old.policy, old.policy_version_id, old.rule)
     same = same_rule and new.effect == old.effect and new.constraints == old.constraints
     if (new.effect != ALLOW and not (same and new.effect == ASK)) or (step.approval_id is not None and not same):
