@@ -10,7 +10,7 @@ import argparse
 import ast
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "On in development, off in production.",
         "EGRESS_EXCEPTIONS": "Addresses that calls may reach although they are not of the public internet, such as a "
         "company's package mirror: `10.1.2.3:443`, `10.8.0.0/16`. The host must be allowed as well.",
+        "GIT_HOSTS": "Hosts that git may go to (`git.example.org`, `*.example.org`, `host:8443`, comma-separated). Empty: where this server's repositories are, and what a rule's network constraint names.",
         "GIT_CREDENTIALS_FILE": "Path of a file with logins for https remotes. A path, never the contents.",
         "SECRETS_DIR": "Files whose contents agents may use by handles, a secret each "
         "([how to](../howto/secrets.md)). Only the workers' user reads it.",
@@ -176,7 +177,7 @@ MEANINGS: dict[str, dict[str, str]] = {
 # Read from the environment, and no setting of ours.
 FOREIGN = {"PATH"}
 
-# Calls that show how the risk of a tool depends on its arguments.
+# Example calls of tools that declare none themselves (`Tool.examples`).
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "files.list": [{"path": "src"}],
     "files.read": [{"path": "README.md"}],
@@ -227,12 +228,19 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page is out of date")
     check = parser.parse_args().check
     stale = []
-    for name, text in pages().items():
+    made = pages()
+    for path in (PAGES / "tools").glob("*.md"):
+        if f"tools/{path.name}" not in made:  # a tool that is gone
+            stale.append(f"tools/{path.name}")
+            if not check:
+                path.unlink()
+    for name, text in made.items():
         path = PAGES / name
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(name)
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
     if check and stale:
         print(f"Out of date: {', '.join(stale)}. Run .venv/bin/python docs/generate.py.", file=sys.stderr)
@@ -247,7 +255,10 @@ def pages() -> dict[str, str]:
     import django  # after the path and the settings are known
 
     django.setup()
-    return {"settings.md": settings_page(), "commands.md": commands_page(), "tools.md": tools_page()}
+    import toolpages  # beside this file
+
+    tools = toolpages.pages(NOTE, EXAMPLES)
+    return {"settings.md": settings_page(), "commands.md": commands_page(), **tools}
 
 
 # settings
@@ -411,72 +422,6 @@ def _meaning(action: argparse.Action) -> str:
     words = (action.help or "").replace("%(default)s", str(action.default))
     required = "required" if action.option_strings and action.required else ""
     return "; ".join(part for part in (words, required) if part)
-
-
-# tools
-
-
-def tools_page() -> str:
-    """Every registered tool. Raises SystemExit where EXAMPLES and the registry disagree."""
-    from tools import registry
-
-    tools = registry.builtin()
-    if {tool.name for tool in tools} != set(EXAMPLES):
-        different = sorted({tool.name for tool in tools} ^ set(EXAMPLES))
-        raise SystemExit(f"docs/generate.py: EXAMPLES and the tools differ in {', '.join(different)}.")
-    text = NOTE + (
-        "# Tools\n\n"
-        "What steps can do. Plans name tools; agents are offered those that their `tools` patterns cover. "
-        "`GET /api/v1/tools` gives the same with the whole JSON Schema of each.\n\n"
-        "- **Effect** says what a lost attempt means. `read` changed nothing; `repeatable` may run again; `once` may have "
-        "happened: it is probed, and where that cannot tell, a person says.\n"
-        "- **Risk** decides only whether people are asked (`call.risk` in a policy's condition). What contains a command "
-        "is the sandbox.\n"
-        "- **Engine's own** tools are governed and recorded like all others, and cannot be named by a plan or a model.\n\n"
-        "| Tool | Queue | Effect | |\n|---|---|---|---|\n"
-    )
-    for tool in tools:
-        anchor = tool.name.replace(".", "")
-        text += f"| [`{tool.name}`](#{anchor}) | {tool.queue} | {tool.effect} | {_cell(tool.summary)} |\n"
-    for tool in tools:
-        text += f"\n## {tool.name}\n\n{tool.summary}\n\n"
-        text += f"Queue `{tool.queue}`, effect `{tool.effect}`, schema version {tool.schema_version}"
-        text += f", at most {tool.limits.timeout_s:g} s" if not tool.asks_person else ", waits for a person"
-        text += ".\n" if tool.offered else ", engine's own.\n"
-        text += _schema(tool.schema)
-        text += "\n| For example | Risk | Why |\n|---|---|---|\n"
-        for arguments in EXAMPLES[tool.name]:
-            registry.validate(tool, arguments)
-            risk = tool.risk(arguments)
-            why = "; ".join(risk.reasons)
-            text += f"| `{_cell(tool.describe(arguments))}` | {risk.level} | {_cell(why)} |\n"
-    return text
-
-
-def _schema(schema: Mapping[str, Any]) -> str:
-    properties = schema.get("properties", {})
-    if not properties:
-        return "\nNo arguments.\n"
-    required = set(schema.get("required", ()))
-    rows = ""
-    for name, one in properties.items():
-        words = [_type(one), "required" if name in required else "", one.get("description", "")]
-        rows += f"| `{name}` | {_cell('; '.join(word for word in words if word))} |\n"
-    return f"\n| Argument | |\n|---|---|\n{rows}"
-
-
-def _type(one: Mapping[str, Any]) -> str:
-    kind = str(one.get("type", ""))
-    if kind == "array":
-        return f"list of {_type(one.get('items', {}))}".strip()
-    if "enum" in one:
-        return "one of " + ", ".join(map(str, one["enum"]))
-    bounds = [f"from {one['minimum']}" if "minimum" in one else "", f"to {one['maximum']}" if "maximum" in one else ""]
-    if "exclusiveMinimum" in one:
-        bounds[0] = f"above {one['exclusiveMinimum']}"
-    if "maxLength" in one:
-        bounds = [f"at most {one['maxLength']} characters"]
-    return " ".join([kind, *(bound for bound in bounds if bound)]).strip()
 
 
 def _cell(text: str) -> str:
