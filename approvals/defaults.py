@@ -109,6 +109,13 @@ RULES: list[tuple[str, list[str], str, str, str]] = [
         "The project's own checks run in a sandbox, without network, in the job's own workspace.",
     ),
     (
+        "shell-network",
+        ["shell.*"],
+        "has(call.args.network)",
+        ASK,
+        "This command would reach hosts outside: it may send what it reads, and bring in what others wrote.",
+    ),
+    (
         "shell-high-risk",
         ["shell.*"],
         "call.risk == 'high'",

@@ -12,6 +12,7 @@ from agents.models import Attempt, Job, LlmCall, Step
 from agents.states import STEP_DONE, StepState
 from agents.web.labels import STEP_LABELS, command, describe, step_badge, step_label, under_way
 from agents.web.maps import Progress, chunks_to_show, progress_of, spec_of
+from agents.web.reached import Reached, reached
 from agents.web.timeline import Axis, Bar, Span, Tick, bars
 from agents.web.words import between, duration, readable, size
 from approvals.models import ApprovalRequest
@@ -240,6 +241,8 @@ class Panel:
     truncated: str
     exit_code: int | None
     sandbox: str
+    connections: list[Reached]
+    connections_more: int
     error: str
     outlook: str
     model: ModelCall | None
@@ -252,6 +255,7 @@ def panel_of(step: Step, work: Work, now: datetime) -> Panel:
     result = _object(step.result)
     text = readable(str(result.get("text") or ""))
     sandbox = _object(result.get("sandbox"))
+    connections, connections_more = reached(sandbox)
     attempts = work.attempts.get(step.pk, [])
     exit_code = result.get("exit_code")
     truncated = result.get("truncated_bytes")
@@ -278,7 +282,11 @@ def panel_of(step: Step, work: Work, now: datetime) -> Panel:
         cut=size(len(text) - OUTPUT_LIMIT_CHARS) if len(text) > OUTPUT_LIMIT_CHARS else "",
         truncated=size(truncated) if isinstance(truncated, int) and truncated > 0 else "",
         exit_code=exit_code if isinstance(exit_code, int) else None,
-        sandbox=" · ".join(f"{name}: {readable(str(value))}" for name, value in sandbox.items() if value),
+        sandbox=" · ".join(
+            f"{name}: {readable(_listed(value))}" for name, value in sandbox.items() if value and name != "connections"
+        ),
+        connections=connections,
+        connections_more=connections_more,
         error=readable(step.error),
         outlook=readable(outlook(step)),
         model=_model_call(step, result) if step.tool == THINK else None,
@@ -292,6 +300,10 @@ def pretty(value: Any) -> str:
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     more = len(text) - ARGUMENTS_LIMIT_CHARS
     return visible(text[:ARGUMENTS_LIMIT_CHARS]) + (f"\n… {more:,} more characters" if more > 0 else "")
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _model_call(step: Step, result: dict[str, Any]) -> ModelCall:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from django.conf import settings
 
+from config.doctor import mending
 from config.doctor.finding import Finding, fail, ok, warn
 from tools.errors import SandboxUnavailable
-from tools.sandbox import probe
+from tools.sandbox import landlock, probe
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_GIT = (2, 38)
@@ -46,18 +47,33 @@ def git() -> Iterator[Finding]:
 def sandbox() -> Iterator[Finding]:
     """Each tier really runs a command that tries to get out."""
     probe.use_folder(_trial_folder())
+    here = mending.look(landlock.abi())
     for tier in probe.tiers():
         name = f"sandbox {tier.name}"
+        command = mending.mend(tier.name, tier.why, here)
         if tier.works:
             yield ok(name, f"holds{f'; {tier.why}' if tier.why else ''}")
         else:
-            yield warn(name, f"not usable: {tier.why}", "Not needed while another tier holds.")
+            yield warn(name, f"not usable: {tier.why}", command or "Not needed while another tier holds.")
     try:
-        yield ok("sandbox", f"steps run in tier {probe.best()}")
+        best = probe.best()
     except SandboxUnavailable as error:
-        yield fail(
-            "sandbox", str(error), "Install bubblewrap, or allow user namespaces: without a sandbox no step runs."
-        )
+        commands = [mending.mend(tier.name, tier.why, here) for tier in probe.tiers()]
+        command = next(filter(None, commands), "Install bubblewrap, or allow user namespaces.")
+        yield fail("sandbox", str(error), f"{command} — without a sandbox no step runs.")
+        return
+    yield ok("sandbox", f"steps run in tier {best}")
+    yield _network(here)
+
+
+def _network(here: mending.Machine) -> Finding:
+    """Whether commands can be given a network of named hosts, in the best tier that holds one."""
+    try:
+        return ok("sandbox network", f"by allow-list, in tier {probe.best(network=True)}")
+    except SandboxUnavailable as error:
+        tried = [tier for tier in probe.tiers(network=True) if tier.name != "ll"]
+        commands = [mending.mend(tier.name, tier.why, here) for tier in tried]
+        return warn("sandbox network", str(error), next(filter(None, commands), "Commands run without a network."))
 
 
 def _trial_folder() -> Path:
