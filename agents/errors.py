@@ -10,6 +10,7 @@ AgentsError
 │   └── UnknownWorkflow     no published workflow of that name and version
 ├── NotADraft               a published version never changes
 ├── NotVisible              there is no such thing for this user
+├── Gone                    it was there, and is no longer kept
 ├── NotAllowed              the user sees it, but may not do this to it
 ├── IdempotencyConflict     this Idempotency-Key was used with another body
 ├── QueueFull               too many unfinished jobs; `retry_after_s` says when to try again
@@ -76,6 +77,10 @@ class UnknownTenant(InvalidInput):
 
 class NotVisible(AgentsError):
     code = "not_found"
+
+
+class Gone(AgentsError):
+    code = "gone"
 
 
 class NotAllowed(AgentsError):

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from agents.api import openapi, triggers  # noqa: F401  its extensions must be known before the OpenAPI document is made
+from agents.api.artifacts import ArtifactContent, ArtifactDetail, ArtifactList
 from agents.api.catalogue import AgentList, Me, RepositoryList, ToolList
 from agents.api.items import ItemList
 from agents.api.jobs import JobCancel, JobDetail, JobFork, JobList, JobPause, JobResume, JobRetry, JobShare
@@ -28,6 +29,11 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/steps/<str:key>/items", ItemList.as_view(), name="step-items"),
     path("jobs/<uuid:job_id>/steps/<str:key>/resolve", StepResolve.as_view(), name="step-resolve"),
     path("jobs/<uuid:job_id>/events", EventList.as_view(), name="events"),
+    path("jobs/<uuid:job_id>/artifacts", ArtifactList.as_view(), name="artifacts"),
+    path("jobs/<uuid:job_id>/artifacts/<uuid:artifact_id>", ArtifactDetail.as_view(), name="artifact"),
+    path(
+        "jobs/<uuid:job_id>/artifacts/<uuid:artifact_id>/content", ArtifactContent.as_view(), name="artifact-content"
+    ),
     path("jobs/<uuid:job_id>/cancel", JobCancel.as_view(), name="job-cancel"),
     path("jobs/<uuid:job_id>/stop-undoing", JobStopUndoing.as_view(), name="job-stop-undoing"),
     path("jobs/<uuid:job_id>/pause", JobPause.as_view(), name="job-pause"),

@@ -15,7 +15,7 @@ from agents.engine.saga import undoing
 from agents.models import Job, LlmCall
 from agents.selectors import may_change
 from agents.states import STEP_DONE, JobState, StepState
-from agents.web import curl
+from agents.web import curl, kept
 from agents.web.family import Family, Relative, child_of, family, given
 from agents.web.labels import JOB_LABELS
 from agents.web.loglines import Block, blocks, line
@@ -81,6 +81,7 @@ class JobPage:
     family: Family
     map: MapView | None
     child: Relative | None
+    artifacts: list[kept.Line]
 
 
 def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
@@ -131,6 +132,7 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         family=kin,
         map=map_view(step, work.maps[step.pk]) if step is not None and step.pk in work.maps else None,
         child=child_of(step, user, now) if step is not None else None,
+        artifacts=kept.lines(job),
     )
 
 

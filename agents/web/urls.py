@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.web import control, items, triggers, views, workflows
+from agents.web import artifacts, control, items, triggers, views, workflows
 from agents.web.stream import stream
 
 app_name = "web"
@@ -16,6 +16,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/fragment", views.fragment, name="fragment"),
     path("jobs/<uuid:job_id>/stream", stream, name="stream"),
     path("jobs/<uuid:job_id>/log.txt", views.raw_log, name="raw-log"),
+    path("jobs/<uuid:job_id>/artifacts/<uuid:artifact_id>", artifacts.artifact, name="artifact"),
     path("jobs/<uuid:job_id>/cancel", views.cancel, name="cancel"),
     path("jobs/<uuid:job_id>/stop-undoing", control.stop, name="stop-undoing"),
     path("jobs/<uuid:job_id>/pause", control.pause, name="pause"),
