@@ -6,7 +6,7 @@ class AgentsConfig(AppConfig):
 
     def ready(self) -> None:
         from agents.accounts import records
-        from agents.engine import asked, denied, holders, recorded, resume
+        from agents.engine import asked, denied, holders, origins, recorded, resume
         from agents.llm.complete import Complete
         from agents.llm.think import Think
         from agents.selectors import step_ids
@@ -15,6 +15,7 @@ class AgentsConfig(AppConfig):
         from approvals.policy import recorded as decisions
         from audit import related
         from tools import registry, secrets
+        from tools.builtin.git import remotes
 
         hooks.on_decided(resume.decided)
         hooks.on_decided(denied.decided)  # after the step was settled
@@ -28,4 +29,5 @@ class AgentsConfig(AppConfig):
         registry.register(Complete())
         records.connect()
         secrets.told_by(holders.holder_of)
+        remotes.known_by(origins.addresses)
         related.register("job", step_ids)

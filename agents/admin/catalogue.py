@@ -6,11 +6,11 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from guardian.admin import GuardedModelAdminMixin
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, TabularInline
 
 from agents.admin.base import SharedByObject
 from agents.errors import InvalidInput
-from agents.models import Agent, Repository
+from agents.models import Agent, Repository, RepositoryLogin
 from agents.repositories import check_address
 
 
@@ -24,7 +24,7 @@ class AgentAdmin(ModelAdmin):
 class RepositoryForm(forms.ModelForm):
     class Meta:
         model = Repository
-        fields = ["name", "url", "default_branch", "environment", "owner"]
+        fields = ["name", "url", "default_branch", "environment", "hosting", "credential", "owner"]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -36,11 +36,21 @@ class RepositoryForm(forms.ModelForm):
         return cleaned
 
 
+class RepositoryLoginInline(TabularInline):
+    """Users whose jobs go to the repository with a handle of their own."""
+
+    model = RepositoryLogin
+    extra = 0
+    autocomplete_fields = ["user"]
+    verbose_name_plural = "logins of users"
+
+
 @admin.register(Repository)
 class RepositoryAdmin(SharedByObject, GuardedModelAdminMixin, ModelAdmin):
     """Who may use one is said on its page, under "Object permissions": `view_repository`."""
 
     form = RepositoryForm
+    inlines = [RepositoryLoginInline]
     list_display = ["name", "url", "default_branch", "environment", "owner", "created_at"]
     list_filter = ["environment"]
     search_fields = ["name", "url"]

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from agents import feed
-from agents.engine import keys
+from agents.engine import keys, origins
 from agents.engine.advance import THINK, advance
 from agents.engine.hot import newcomers
 from agents.engine.transitions import job_target, step_entry, step_facts, step_target
@@ -237,7 +237,7 @@ def _proposed(step: Step) -> tuple[dict[str, Any], dict[str, Any]]:
 def _first_steps(new: NewJob) -> list[NewStep]:
     steps: list[NewStep] = []
     if new.repository is not None and new.workspace_of is None:
-        arguments = {"url": new.repository.url, "branch": new.repository.default_branch}
+        arguments = origins.clone_arguments(new.repository, new.owner)
         steps.append(NewStep(key=PREPARE, tool="workspace.prepare", arguments=arguments))
     first = [step.key for step in steps]
     if new.kind == Job.Kind.GOAL:

@@ -1,6 +1,6 @@
 """Rows of the agents app, by noun."""
 
-from agents.models.agent import Agent, Repository
+from agents.models.agent import Agent, Repository, RepositoryLogin
 from agents.models.endpoint import Capability, ModelEndpoint, ModelRoute, RouteEntry
 from agents.models.feed import ArchivedLog, FeedEntry
 from agents.models.job import Job
@@ -46,6 +46,7 @@ __all__ = [
     "RateBucket",
     "RateLimit",
     "Repository",
+    "RepositoryLogin",
     "RouteEntry",
     "Schedule",
     "Step",

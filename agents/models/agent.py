@@ -62,6 +62,21 @@ class Repository(models.Model):
         db_default="",
         help_text="What it runs as, such as production: policies and freeze windows may ask for it.",
     )
+    hosting = models.CharField(
+        max_length=10,
+        blank=True,
+        default="",
+        db_default="",
+        choices=[("github", "GitHub"), ("gitlab", "GitLab"), ("gitea", "Gitea or Forgejo")],
+        help_text="For pull requests. Empty: told by the host's name, or by asking it.",
+    )
+    credential = models.CharField(
+        max_length=63,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The secret handle with which the server goes there. Empty: the one that fits its host, if there is one.",
+    )
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -71,3 +86,18 @@ class Repository(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class RepositoryLogin(models.Model):
+    """The secret handle with which the server goes to a repository in one user's jobs, instead of the repository's own."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="logins")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    credential = models.CharField(max_length=63, help_text="The name of a secret handle.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repository", "user"], name="repository_login_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} at {self.repository_id}"
