@@ -2,15 +2,21 @@
 
 `log.info("step.claimed", extra={"step": id, "attempt": 1})` gives
 `{"ts": …, "level": "info", "event": "step.claimed", "step": …, "attempt": 1}`. Job and step ids set by
-`audit.context.bind(job=…, step=…)` stand in every line of that thread.
+`audit.context.bind(job=…, step=…)` stand in every line of that thread. Secrets are taken out of every line, and of what
+Python itself says of an exception that nobody caught.
 """
 
 import json
 import logging
 import logging.config
+import sys
+import threading
+import traceback
 from datetime import UTC, datetime
+from types import TracebackType
 
 from audit.context import bound
+from tools import redact
 
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -29,7 +35,15 @@ class JsonFormatter(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in _PLAIN}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        told = {key: redact.text(value) if isinstance(value, str) else value for key, value in line.items()}
+        return redact.text(json.dumps(told, default=str, ensure_ascii=False), shapes=False)
+
+
+class PlainFormatter(logging.Formatter):
+    """A line of text, and a traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact.text(super().format(record))
 
 
 def configure(options: dict[str, str]) -> None:
@@ -37,8 +51,12 @@ def configure(options: dict[str, str]) -> None:
     formatter: dict[str, object] = (
         {"()": JsonFormatter}
         if options["format"] == "json"
-        else {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}
+        else {"()": PlainFormatter, "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s"}
     )
+    if sys.excepthook is sys.__excepthook__:  # not a test runner's or a debugger's
+        sys.excepthook = _uncaught
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = lambda given: _uncaught(given.exc_type, given.exc_value, given.exc_traceback)
     logging.config.dictConfig(
         {
             "version": 1,
@@ -55,3 +73,10 @@ def configure(options: dict[str, str]) -> None:
             },
         }
     )
+
+
+def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None, /) -> None:
+    """What Python prints of an exception that nobody caught, without secrets."""
+    if kind is SystemExit or sys.stderr is None:
+        return
+    print(redact.text("".join(traceback.format_exception(kind, error, trace))), file=sys.stderr, end="", flush=True)

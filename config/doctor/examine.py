@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from config.doctor import database, installation, machine, services
+from config.doctor import database, installation, machine, secrets, services
 from config.doctor.finding import Finding, fail
 
 Look = Callable[[], Iterator[Finding]]
@@ -25,6 +25,7 @@ INSTALLATION: dict[str, Look] = {
     "audit log": installation.audit_log,
     "policies": installation.policies,
     "agents": installation.agents,
+    "secret handles": secrets.handles,
     "workers": installation.workers,
     "sweeper": installation.sweeper,
 }
