@@ -59,7 +59,7 @@ _WHOSE = {
 }
 _CHECKED_OUT = """
 SELECT s.tool, s.arguments, s.result FROM agents_step s
- WHERE s.job_id = %(workspace)s AND s.tool IN ('git.checkout', 'workspace.prepare', 'git.rebase')
+ WHERE s.job_id = %(workspace)s AND s.tool IN ('git.checkout', 'workspace.prepare', 'git.clone', 'git.rebase')
    AND s.state IN ('succeeded', 'running', 'in_doubt', 'compensated') ORDER BY s.started_at DESC NULLS LAST LIMIT 1
 """
 
@@ -118,7 +118,7 @@ def checked_out(job: Job, step: Step) -> str | None:
     if found is None:
         return None if job.forked_from_id or job.workspace_of or step.workspace_of else job.repository.default_branch
     tool, arguments, result = (_json(value) for value in found)
-    if tool == "workspace.prepare":
+    if tool in ("workspace.prepare", "git.clone"):
         data = (result or {}).get("data") or {}
         return str(data.get("branch") or arguments.get("branch") or job.repository.default_branch)
     branch = risk.branch_of(tool, arguments)

@@ -13,6 +13,8 @@ LEVELS = (Risk.LOW, Risk.MEDIUM, Risk.HIGH)
 _BASE = {Risk.LOW: 10, Risk.MEDIUM: 45, Risk.HIGH: 80}
 _READING = 5
 _MANY_CALLS, _MANY_PATHS = 100, 50
+# How much more a call weighs that moves the branch that others build on.
+_MOVES = {"git.push": 25, "git.force_push": 25, "git.restore_branch": 25, "git.delete_branch": 15, "git.rebase": 15}
 _LARGE_LINES, _LARGE_BYTES = 2_000, 128 * 1024
 _PRODUCTION = ("prod", "prod-*", "prod_*", "production", "production-*", "production_*", "live")
 
@@ -99,11 +101,11 @@ def _level(score: int, least: Risk) -> Risk:
 
 def _branch(tool: Tool, arguments: Mapping[str, Any], place: Place) -> tuple[int, str]:
     """A push to, or a rebase of, the branch that others build on."""
-    if not place.default_branch or tool.name not in ("git.push", "git.rebase"):
+    if not place.default_branch or tool.name not in _MOVES:
         return 0, ""
     if branch_of(tool.name, arguments) != place.default_branch:
         return 0, ""
-    return (25 if tool.name == "git.push" else 15), f"{place.default_branch} is the branch that others build on"
+    return _MOVES[tool.name], f"{place.default_branch} is the branch that others build on"
 
 
 def _environment(tool: Tool, arguments: Mapping[str, Any], place: Place) -> tuple[int, str]:
