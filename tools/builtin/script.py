@@ -16,7 +16,8 @@ import tree_sitter_bash
 _MAX_BYTES = 64 * 1024
 _CONTAINERS = frozenset({"program", "list", "pipeline"})
 _JOINS = frozenset({"&&", "||", ";", "|", "\n"})
-_BARE = re.compile(r"[A-Za-z0-9_@%+=:,./^#-]+\Z")  # no glob, brace, tilde, expansion, history, quote or escape
+# no glob, brace, expansion, history, quote or escape; a tilde only where it is a letter
+_BARE = re.compile(r"(?:[A-Za-z0-9_@%+=:,./^#-]|(?<=[A-Za-z0-9_@.^/-])~)+\Z")
 _STRANGE = re.compile("[^\\S \\n\\t]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _QUOTED_ESCAPE = re.compile(r'\\([$`"\\])')
 _RESERVED = frozenset(
@@ -164,6 +165,8 @@ def _word(node: tree_sitter.Node, data: bytes) -> str:
         if "$" in _QUOTED_ESCAPE.sub("", inner) or "`" in _QUOTED_ESCAPE.sub("", inner) or "\\\n" in inner:
             raise _Opaque("a quoted word is not literal")
         return _QUOTED_ESCAPE.sub(r"\1", inner)
+    if source == "{}":  # no brace expansion: a word for find and xargs
+        return source
     if node.type == "concatenation":
         end = node.start_byte
         made = ""

@@ -17,6 +17,8 @@ PLAIN = {
     "git log --format=%h,%s": [["git", "log", "--format=%h,%s"]],
     "ls &&\n  pwd": [["ls"], ["pwd"]],
     "'if' x": [["if", "x"]],
+    "git diff HEAD~3 a~": [["git", "diff", "HEAD~3", "a~"]],
+    "find . -exec ls {} +": [["find", ".", "-exec", "ls", "{}", "+"]],
     'echo "é ß"': [["echo", "é ß"]],
     "python3 -m unittest -v": [["python3", "-m", "unittest", "-v"]],
 }
@@ -25,7 +27,7 @@ OPAQUE = [
     "ls > f", "ls >> f", "cat < f", "cat <<E\nx\nE", "cat <<< x", "ls 2>&1", "a &", "a & b", "a |& b", "a ;; b", "! a",
     "A=1 b", "A=1", "'A=1' b", "export A=1", "(ls)", "{ ls; }", "f() { ls; }", "if a; then b; fi", "for i in a; do b; done",
     "while a; do b; done", "case a in a) b;; esac", "[ -f x ]", "[[ -f x ]]", "((1))", "echo *", "echo a?", "echo [ab]",
-    "echo {a,b}", "rg {--pre=./x,y}", "echo ~", "echo ~/a", "echo a\\ b", "a\\\nb", "\\ls", "echo !x", "a\rb", "a\x00b",
+    "echo {a,b}", "rg {--pre=./x,y}", "echo ~", "echo ~/a", "echo a=~", "echo a:~/b", "echo 'a'~", "echo {}a", "{} a", "{}", "echo a\\ b", "a\\\nb", "\\ls", "echo !x", "a\rb", "a\x00b",
     "echo a\u00a0b", "echo\u2003b", "echo \u202e", "ls 'unclosed", "ls \"unclosed", "ls |", "&& ls", "", "   ", "# only",
     "time (ls)", "a <(b)", "a >(b)", "declare -x A", "unset A", "coproc { a; }", "x" * 70_000,
 ]  # fmt: skip
