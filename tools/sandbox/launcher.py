@@ -1,10 +1,14 @@
-"""Runs one command in a sandbox. Stdlib only; started as `python -I -S launcher.py SPEC_FD STATUS_FD [EGRESS_FD]`.
+"""Runs one command in a sandbox. Stdlib only; started as `python -I -S launcher.py SPEC_FD STATUS_FD LEASH_FD
+[EGRESS_FD]`.
 
 SPEC_FD holds a JSON object: tier ("bwrap", "ns", "ll"), argv, env, cwd, read (paths), write (paths), uid and gid (to
 drop to when started as root), network (is the egress proxy reachable), worker (the pid that must be our parent), limits (cpu_s, memory_bytes, data_bytes,
-file_size_bytes, open_files, processes), grace_s (between SIGTERM and SIGKILL when we are told to stop).
+file_size_bytes, open_files, processes), grace_s (between SIGTERM and SIGKILL when we are told to stop),
+leash_s, wall_s.
 STATUS_FD receives JSON lines: `setup_error` if nothing ran; `exit` or `signal` of the command; and at the end
 `ended_by`, `clean`, `max_rss_bytes`, `cpu_s`. SIGTERM stops the command; the death of the worker does too.
+LEASH_FD gets a byte of the worker's now and then: a worker that hangs (in a database call, say) can stop nothing, so after
+leash_s of silence, and after wall_s in any case, the command is ended without it.
 EGRESS_FD is a unix socket: with `network`, the socket that listens on 127.0.0.1:3128 in the command's own network goes
 out there.
 """
@@ -26,11 +30,11 @@ from tools.sandbox import bubblewrap, confine, kernel, landlock, loopback, names
 
 
 def main() -> None:
-    spec_fd, status_fd, *egress = map(int, sys.argv[1:])
+    spec_fd, status_fd, leash_fd, *egress = map(int, sys.argv[1:])
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    kernel.close_all_but({spec_fd, status_fd, *egress})
+    kernel.close_all_but({spec_fd, status_fd, leash_fd, *egress})
     spec = _read(spec_fd)
-    for descriptor in (status_fd, *egress):
+    for descriptor in (status_fd, leash_fd, *egress):
         os.set_inheritable(descriptor, False)
     report = supervise.reporter(status_fd)
     try:
@@ -47,9 +51,12 @@ def main() -> None:
         isolated=isolated,
         inits=inits,
         status_fd=status_fd,
+        leash_fd=leash_fd,
         worker=spec["worker"],
         memory_limit=spec["limits"]["memory_bytes"],
         grace_s=spec["grace_s"],
+        leash_s=spec["leash_s"],
+        wall_s=spec["wall_s"],
     )
     watched.watch(wakeup)
     clean = watched.sweep()

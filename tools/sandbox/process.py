@@ -27,7 +27,10 @@ _TURN = 8  # chunks that are read of one stream before the others, and the clock
 _POLL_S = 0.1
 _GRACE_S = 1.0  # for a command that handles SIGTERM
 _KILL_S = 3.0  # after the SIGTERM, should the launcher itself hang
+_LEASH_S = 25.0  # for so long the launcher does without a word of ours: less than the lease of a step
+_WORD_S = 1.0
 _CLOSE_S = 0.5  # for pipes that something still holds
+_WORDS = {"memory": "memory", "late": "timeout", "unwatched": "cancelled"}  # of the launcher, where it acted by itself
 _SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE
 
 
@@ -54,12 +57,14 @@ class Confinement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """timeout_s: wall clock; head, tail: bytes kept of each stream; kill: bytes of both streams that end the command."""
+    """timeout_s: wall clock; head, tail: bytes kept of each stream; kill: bytes of both streams that end the command;
+    leash_s: how long a worker that hangs (in `on_output`, in `cancelled`) may leave the command alone."""
 
     timeout_s: float
     output_head_bytes: int
     output_tail_bytes: int
     output_kill_bytes: int
+    leash_s: float = _LEASH_S
 
 
 @dataclass(slots=True, kw_only=True)
@@ -152,6 +157,8 @@ class _Run:
             "env": dict(env),
             "worker": os.getpid(),
             "grace_s": _GRACE_S,
+            "leash_s": bounds.leash_s,
+            "wall_s": bounds.timeout_s + _KILL_S,
             "limits": {
                 "cpu_s": confinement.cpu_s,
                 "memory_bytes": confinement.memory_bytes,
@@ -162,6 +169,7 @@ class _Run:
             },
         }
         self.stdin = stdin
+        self.leash_fd = -1
         self.egress = [] if egress_fd is None else [egress_fd]
 
     def run(self) -> Outcome:
@@ -184,19 +192,22 @@ class _Run:
         stack.callback(os.close, stdin_fd)
         status_fd, report_fd = os.pipe()
         stack.callback(os.close, status_fd)
+        leash_fd, self.leash_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        stack.callback(os.close, self.leash_fd)
         try:
             launcher = subprocess.Popen(
-                [sys.executable, "-I", "-S", LAUNCHER, *map(str, (spec_fd, report_fd, *self.egress))],
+                [sys.executable, "-I", "-S", LAUNCHER, *map(str, (spec_fd, report_fd, leash_fd, *self.egress))],
                 stdin=stdin_fd,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(spec_fd, report_fd, *self.egress),
+                pass_fds=(spec_fd, report_fd, leash_fd, *self.egress),
                 env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
                 cwd="/",
                 start_new_session=True,
             )
         finally:
             os.close(report_fd)
+            os.close(leash_fd)
         return launcher, status_fd
 
     def _streams(self, launcher: "subprocess.Popen[bytes]") -> dict[str, _Pipe]:
@@ -222,6 +233,7 @@ class _Run:
         asked_s = float("-inf")  # when `cancelled` was asked last
         told_s: float | None = None  # when SIGTERM went out
         gone_s: float | None = None  # when the launcher was seen to be dead
+        word_s = float("-inf")  # when the launcher had a word of ours
         with selectors.DefaultSelector() as selector:
             for piped in streams.values():
                 selector.register(piped.pipe, selectors.EVENT_READ, piped)
@@ -232,6 +244,10 @@ class _Run:
                 for key, _ in selector.select(wait_s):
                     self._take(selector, key, time.monotonic())
                 now_s = time.monotonic()
+                if now_s - word_s >= _WORD_S:
+                    word_s = now_s
+                    with contextlib.suppress(OSError):  # it may be gone, or hang itself
+                        os.write(self.leash_fd, b".")
                 for piped in streams.values():
                     piped.stream.tick(now_s)
                 ask = now_s - asked_s >= _POLL_S
@@ -288,7 +304,7 @@ class _Run:
         if "exit-code" in facts:  # bwrap's word for it: a signal shows as 128 + its number, as in a shell
             code = int(facts["exit-code"])
             facts |= {"exit": None, "signal": code - 128} if 128 < code <= 192 else {"exit": code, "signal": None}
-        self.ended_by = self.ended_by or ("memory" if facts.get("ended_by") == "memory" else "")
+        self.ended_by = self.ended_by or _WORDS.get(str(facts.get("ended_by")), "")
         if "exit" not in facts and not self.ended_by:
             raise SetupFailed(outcome.stderr.strip()[-500:] or "the launcher ended without a word")
         outcome.exit_code, outcome.signal = facts.get("exit"), facts.get("signal")

@@ -78,15 +78,29 @@ class Supervisor:
     """
 
     def __init__(
-        self, child: int, *, isolated: bool, inits: int, status_fd: int, worker: int, memory_limit: int, grace_s: float
+        self,
+        child: int,
+        *,
+        isolated: bool,
+        inits: int,
+        status_fd: int,
+        leash_fd: int,
+        worker: int,
+        memory_limit: int,
+        grace_s: float,
+        leash_s: float,
+        wall_s: float,
     ) -> None:
         self.child = child
         self.isolated = isolated
         self.inits = inits  # how many generations below us are the sandbox's own, not the command's
         self.status_fd = status_fd
+        self.leash_fd = leash_fd  # a byte of the worker's now and then
         self.worker = worker
         self.memory_limit = memory_limit
         self.grace_s = grace_s
+        self.leash_s = leash_s  # for so long the worker may be silent
+        self.wall_s = wall_s  # for so long the command may run, should the worker not end it
         self.ended_by = ""
         self.status: int | None = None
 
@@ -96,6 +110,8 @@ class Supervisor:
         poller.register(os.pidfd_open(self.child), select.POLLIN)
         poller.register(wakeup, select.POLLIN)
         poller.register(self.status_fd, 0)  # POLLERR: the worker's end is closed
+        poller.register(self.leash_fd, select.POLLIN)
+        heard_s = began_s = time.monotonic()
         stop_at: float | None = None
         while True:
             events = dict(poller.poll(_TICK_S * 1000))
@@ -104,6 +120,13 @@ class Supervisor:
                 return
             if self.status_fd in events or os.getppid() != self.worker:
                 self.ended_by = "orphaned"
+                return
+            now_s = time.monotonic()
+            if self.leash_fd in events:
+                os.read(self.leash_fd, 512)
+                heard_s = now_s
+            if now_s - heard_s > self.leash_s or now_s - began_s > self.wall_s:
+                self.ended_by = "late" if now_s - began_s > self.wall_s else "unwatched"
                 return
             if wakeup in events:
                 os.read(wakeup, 64)
