@@ -7,6 +7,7 @@ import sys
 from io import StringIO
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -448,3 +449,54 @@ def test_who_enabled_it_is_kept(greeting):
     ada = user("ada")
     admission.enable(TOOL, sha256=row().found_sha256, by=ada, now=timezone.now(), actor=Actor.user(ada.pk))
     assert row().enabled_by == ada
+
+
+# the admin's pages
+
+
+@pytest.fixture
+def admin(client):
+    client.force_login(user("root", is_staff=True, is_superuser=True))
+    return client
+
+
+def test_an_administrator_looks_enables_and_accepts_in_the_admin(greeting, admin, since):
+    base = "/admin/tools/tooldefinition/"
+    assert b"Look for plugins" in admin.get(base).content
+    assert admin.get(f"{base}look/").status_code == 404
+    assert "greeting.say" in admin.post(f"{base}look/", follow=True).text
+    one = row()
+    page = admin.get(f"{base}{one.pk}/change/").text
+    assert "Greets somebody." in page and one.found_sha256 in page and "Let it be used" in page
+    given = {"sha256": one.found_sha256, "effect": "once", "queue": "shell"}
+    page = admin.post(f"{base}{one.pk}/enable/", given, follow=True).text
+    assert "may be used now" in page
+    assert (registry.get(TOOL).effect, row().enabled_by.username) == (Effect.ONCE, "root")
+    text = plugins.TOOL.replace("Greets somebody.", "Greets <b>everybody</b>.")
+    plugins.install(greeting, "greeting", {"greeting_tools.py": text}, "greeting_tools:Greet")
+    admin.post(f"{base}look/")
+    page = admin.get(f"{base}{one.pk}/change/").text
+    assert "Accept the change" in page and "Greets &lt;b&gt;everybody" in page and "<b>everybody" not in page
+    assert "has changed meanwhile" in admin.post(f"{base}{one.pk}/enable/", given, follow=True).text
+    assert not row().enabled
+    plugins.restart(greeting)
+    admin.post(f"{base}{one.pk}/enable/", {**given, "sha256": row().found_sha256})
+    assert row().enabled
+    admin.post(f"{base}{one.pk}/disable/", {"reason": "too loud"})
+    assert not row().enabled
+    assert [event for event, _ in told(since)][-1] == "tool.disabled"
+    by = Record.objects.filter(target_type="tool", created_at__gte=since).values_list("actor_type", flat=True)
+    assert set(by) == {"user"}
+
+
+def test_only_those_who_may_change_tools_do(greeting, client):
+    sync()
+    staff = user("clerk", is_staff=True)
+    staff.user_permissions.add(Permission.objects.get(codename="view_tooldefinition"))
+    client.force_login(staff)
+    base = f"/admin/tools/tooldefinition/{row().pk}/"
+    page = client.get(f"{base}change/")
+    assert page.status_code == 200 and "Let it be used" not in page.text
+    for path in (f"{base}enable/", f"{base}disable/", "/admin/tools/tooldefinition/look/"):
+        assert client.post(path, {"sha256": row().found_sha256, "effect": "read", "queue": "shell"}).status_code == 403
+    assert not row().enabled
