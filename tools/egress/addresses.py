@@ -119,9 +119,11 @@ class Exceptions:
 def _read(text: str) -> _Exception:
     network, port = text.strip(), None
     if network.startswith("["):
-        network, _, rest = network[1:].partition("]")
+        network, closed, rest = network[1:].partition("]")
+        if not closed or (rest and not rest.startswith(":")):
+            raise ValueError(f"{text!r} is no address in brackets, with or without a port")
         if rest:
-            port = _port(rest.removeprefix(":"), text)
+            port = _port(rest[1:], text)
     elif network.count(":") == 1:
         network, _, rest = network.partition(":")
         port = _port(rest, text)
