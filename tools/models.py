@@ -47,7 +47,7 @@ class ToolDefinition(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=100, unique=True)
-    origin = models.CharField(max_length=200, help_text="where it comes from: plugin:<distribution>, mcp:<server>")
+    origin = models.CharField(max_length=200, help_text="where it comes from, such as plugin:NAME")
     definition = models.JSONField(default=dict, help_text="as it was found last")
     found_sha256 = models.CharField(max_length=64)
     found_at = models.DateTimeField(help_text="when this definition was first seen")

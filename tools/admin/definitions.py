@@ -57,17 +57,8 @@ class ToolDefinitionAdmin(ModelAdmin):
     list_filter = ["enabled"]
     search_fields = ["name", "origin"]
     list_select_related = ["enabled_by"]
-    fields = ["name", "origin", "found_at", "found_sha256", "pinned_sha256", "version", ("enabled_by", "enabled_at")]
-    readonly_fields = [
-        "name",
-        "origin",
-        "found_at",
-        "found_sha256",
-        "pinned_sha256",
-        "version",
-        "enabled_by",
-        "enabled_at",
-    ]
+    fields = ["name", "origin", "found_at", "found", "accepted", "version", ("enabled_by", "enabled_at")]
+    readonly_fields = ["name", "origin", "found_at", "found", "accepted", "version", "enabled_by", "enabled_at"]
     list_before_template = "admin/tools/tooldefinition/look.html"
     change_form_outer_before_template = "admin/tools/tooldefinition/overview.html"
 
@@ -94,6 +85,14 @@ class ToolDefinitionAdmin(ModelAdmin):
     @display(description="state", label=STATES)
     def shown_state(self, row: ToolDefinition) -> str:
         return admission.state_of(row)
+
+    @display(description="found (SHA-256)")
+    def found(self, row: ToolDefinition) -> str:
+        return _grouped(row.found_sha256)
+
+    @display(description="accepted (SHA-256)")
+    def accepted(self, row: ToolDefinition) -> str:
+        return _grouped(row.pinned_sha256) or "nothing yet"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         more = {"may_look": _may(request), "look_href": reverse("admin:tools_tooldefinition_look")}
@@ -174,6 +173,11 @@ def overview(row: ToolDefinition, *, may: bool) -> dict[str, Any]:
         "enable_href": reverse("admin:tools_tooldefinition_enable", args=[row.pk]),
         "disable_href": reverse("admin:tools_tooldefinition_disable", args=[row.pk]),
     }
+
+
+def _grouped(digest: str) -> str:
+    """With spaces, so that a narrow screen breaks it."""
+    return " ".join(digest[place : place + 16] for place in range(0, len(digest), 16))
 
 
 def _kind(line: str) -> str:

@@ -23,9 +23,7 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=100, unique=True)),
                 (
                     "origin",
-                    models.CharField(
-                        help_text="where it comes from: plugin:<distribution>, mcp:<server>", max_length=200
-                    ),
+                    models.CharField(help_text="where it comes from, such as plugin:NAME", max_length=200),
                 ),
                 ("definition", models.JSONField(default=dict, help_text="as it was found last")),
                 ("found_sha256", models.CharField(max_length=64)),
