@@ -57,6 +57,7 @@ class SandboxBox:
         self._network = network
         self.connections = Connections()
         self._runs: list[dict[str, str]] = []
+        self._longest_s = 0.0  # that a run was given
         self._hosts: set[str] = set()
         self._words = Redactor()
         self._word_batches = Batcher(lambda text: self._send("token", text))
@@ -120,6 +121,7 @@ class SandboxBox:
             network=allow is not None,
         )
         self._runs.append({"tier": tier, "profile": profile})
+        self._longest_s = max(self._longest_s, seconds)
         watch = quota.Watch(self.workspace, self._allowed)
         watch.begin()
         proxy = Proxy(allow, self.connections) if allow else contextlib.nullcontext(None)
@@ -201,6 +203,13 @@ class SandboxBox:
             "network": "allow-list" if self._hosts else "none",
             **({"hosts": sorted(self._hosts)} if self._hosts else {}),
             "runs": len(self._runs),
+            "limits": {
+                "timeout_s": round(self._longest_s, 1),
+                "memory_bytes": self.limits.memory_bytes,
+                "processes": self.limits.processes,
+                "file_size_bytes": self.limits.file_size_bytes,
+                "output_bytes": self.limits.output_kill_bytes,
+            },
             **reached,
         }
 

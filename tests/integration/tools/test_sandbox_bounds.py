@@ -1,6 +1,7 @@
 """What a command may use, how it is ended, and that nothing of it stays."""
 
 import math
+import os
 import threading
 import time
 import uuid
@@ -263,3 +264,25 @@ def test_a_forced_tier_that_is_not_there_is_refused(workspace: Workspace, monkey
     monkeypatch.setenv("SANDBOX_TIER", "chroot")
     with pytest.raises(SandboxUnavailable, match="no sandbox tier"):
         box(workspace).run(["true"])
+
+
+def test_what_held_a_command_is_on_record(forced_tier: str, workspace: Workspace) -> None:
+    limits = Limits(timeout_s=20.0, memory_bytes=64 << 20, processes=8, file_size_bytes=1 << 20, output_kill_bytes=999)
+    held = box(workspace, limits=limits)
+    held.run(["true"], profile="read", timeout_s=3.0)
+    assert held.run(["id", "-u"], timeout_s=5.0).stdout == f"{held.record_sandbox()['uid']}\n"
+    assert held.record_sandbox() == {
+        "tier": forced_tier,
+        "profiles": ["build", "read"],
+        "uid": workspace.tree.stat().st_uid,
+        "own_user": os.geteuid() == 0,
+        "network": "none",
+        "runs": 2,
+        "limits": {
+            "timeout_s": 5.0,
+            "memory_bytes": 64 << 20,
+            "processes": 8,
+            "file_size_bytes": 1 << 20,
+            "output_bytes": 999,
+        },
+    }
