@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from tools.sandbox.output import Batcher, Cleaner, Filter, HeadAndTail
 
-# No secret that is looked for is longer (`tools.redact`: the longest is a private key's block), and a mark that stands
-# for one may be a little longer than it.
-LEAD_CHARS = 24 * 1024
+# No secret that is looked for, and no private key's block, has more than 16,384 characters (`tools.spellings`,
+# `tools.tokenshapes`); broken over lines or with blanks between, and with marks in place of others, twice as many.
+LEAD_CHARS = 36 * 1024
 
 _INTERVAL_S = 0.25
 _BUDGET_BYTES = 192 * 1024  # cleaned for each interval

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.tools.test_redact import KEY, SECRET, registered
+from tools import spellings, tokenshapes
 from tools.redact import Redactor
 from tools.sandbox import streams
 from tools.sandbox.output import Unfiltered
@@ -111,4 +112,4 @@ def test_a_flood_takes_little_memory_and_little_cleaning() -> None:
         assert stream._ring_bytes <= stream._ring_max_bytes + len(chunk)
     assert stream.finish(1.0)[1] == 4000 * len(chunk) - 65_536
     assert cleaned[0] < 5_000_000
-    assert streams.LEAD_CHARS >= 16_384 * 5 // 4  # the longest secret, were its marks longer than its parts
+    assert streams.LEAD_CHARS >= 2 * max(spellings.MAX_LENGTH, tokenshapes._KEY_MAX)
