@@ -37,7 +37,7 @@ STYLES = frozenset({"gnu", "single", "literal", "test", "find"})
 _FIELDS = frozenset(
     {
         "style", "risk", "flags", "long", "operands", "options", "with", "modes", "sub", "permutes", "shared", "code",
-        "pure", "digits", "dashless", "runs", "writes", "like", "about", "bare", "more", "test",
+        "pure", "digits", "dashless", "runs", "writes", "like", "about", "bare", "more", "test", "helpers",
     }
 )  # fmt: skip
 
@@ -73,7 +73,8 @@ class Program:
     checks; pure: no option, listed or not, makes it write, run or connect; digits: `-20` is an option; dashless: the
     first word may be options without a dash; runs: files of the working folder that it runs by itself; writes: what it
     writes by itself; about: options with which it only tells of itself; bare: the risk of a use without operands; more:
-    the command that it runs gets further words, which nobody can tell.
+    the command that it runs gets further words, which nobody can tell; helpers: programs of the system that it runs by
+    itself, with words of its own.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Program:
     about: frozenset[str] = frozenset()
     bare: str = ""
     more: bool = False
+    helpers: frozenset[str] = frozenset()
 
 
 @functools.cache
@@ -162,6 +164,7 @@ def _program(name: str, given: Mapping[str, Any], inherited: Mapping[str, Option
         about=frozenset(_dashed(one, single=style == "single") for one in given.get("about", "").split()),
         bare=given.get("bare", ""),
         more=given.get("more", False),
+        helpers=frozenset(given.get("helpers", "").split()),
     )  # fmt: skip
 
 
