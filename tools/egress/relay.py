@@ -56,7 +56,7 @@ def relay(
         ready = _ready(up, down)
         if not ready:
             if time.monotonic() - heard_s > idle_s:
-                return f"nothing came for {idle_s:.0f} s"
+                return f"nothing came for {idle_s:g} s"
             continue
         heard_s = time.monotonic()
         for way, event in ready:
