@@ -1,14 +1,16 @@
 """git over https, as a forge serves it: TLS, basic authentication, git-http-backend behind it."""
 
 import base64
+import json
 import os
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -36,6 +38,7 @@ class GitServer:
     stall: threading.Event | None = None
     closing: threading.Event = field(default_factory=threading.Event)
     seen: list[tuple[str, str]] = field(default_factory=list)
+    api: "Callable[[str, str, Message, bytes], tuple[int, object] | None] | None" = None  # answers below /api/
 
 
 @contextmanager
@@ -68,6 +71,8 @@ def _handler(server: GitServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             self._answer()
 
+        do_PATCH = do_PUT = do_POST
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -75,6 +80,8 @@ def _handler(server: GitServer) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             authorization = self.headers.get("Authorization", "")
             server.seen.append((self.path, authorization))
+            if server.api is not None and self.path.startswith("/api/"):
+                return self._api(body)
             if server.stall is not None:
                 server.stall.set()
                 server.closing.wait(60)
@@ -93,6 +100,18 @@ def _handler(server: GitServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", "0")
                 return self.end_headers()
             self._backend(body)
+
+        def _api(self, body: bytes) -> None:
+            assert server.api is not None
+            answer = server.api(self.command, self.path, self.headers, body)
+            if answer is None:  # the connection breaks before it
+                return self.connection.close()
+            content = json.dumps(answer[1]).encode()
+            self.send_response(answer[0])
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
         def _backend(self, body: bytes) -> None:
             url = urlsplit(self.path)
