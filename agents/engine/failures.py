@@ -52,6 +52,7 @@ _BY_CODE = {
     "credentials_refused": "denied",
     "content_filtered": "denied",
     "tool_refused": "denied",
+    "tool_disabled": "denied",
     "policy_denied": "denied",
     "beyond_grant": "denied",
     "denied": "denied",

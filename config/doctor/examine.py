@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from config.doctor import database, installation, machine, secrets, services
+from config.doctor import database, installation, machine, plugins, secrets, services
 from config.doctor.finding import Finding, fail
 
 Look = Callable[[], Iterator[Finding]]
@@ -26,6 +26,7 @@ INSTALLATION: dict[str, Look] = {
     "policies": installation.policies,
     "agents": installation.agents,
     "secret handles": secrets.handles,
+    "plugins": plugins.tools,
     "workers": installation.workers,
     "sweeper": installation.sweeper,
 }

@@ -1,6 +1,7 @@
 """Tools by third parties: found without being imported, used as they were accepted, and only while an administrator wants."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from agents.models import Step
 from agents.states import JobState
 from audit.actor import Actor
 from audit.models import Record
+from config.doctor import plugins as doctor
 from tests.factories import plugins
 from tests.factories import tools as factory
 from tests.factories.people import user
@@ -500,3 +502,102 @@ def test_only_those_who_may_change_tools_do(greeting, client):
     for path in (f"{base}enable/", f"{base}disable/", "/admin/tools/tooldefinition/look/"):
         assert client.post(path, {"sha256": row().found_sha256, "effect": "read", "queue": "shell"}).status_code == 403
     assert not row().enabled
+
+
+# what its author and its operator are told
+
+BROKEN = '''
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tools.errors import ToolFailed
+from tools.plugins.contract import ToolContract
+from tools.spec import Effect, Result, Tool
+
+
+class Bad(Tool):
+    """A READ tool that writes, forgets its examples, breaks on odd words, and moves its own arguments."""
+
+    name: ClassVar[str] = "files.bad"
+    summary: ClassVar[str] = "Is bad."
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "properties": {"word": {"type": "string"}, "words": {"type": "array", "items": {"type": "string"}}},
+        "additionalProperties": False,
+    }
+    effect: ClassVar[Effect] = Effect.READ
+    queue: ClassVar[str] = "shell"
+
+    def check(self, arguments):
+        arguments["word"].encode("ascii")
+        arguments["words"].append("more")
+
+    def preview(self, arguments, box):
+        (box.workspace.tree / "preview").write_text("x")
+        return ""
+
+    def run(self, arguments, box):
+        written = box.workspace.tree / "written"
+        if written.exists():
+            return None
+        box.run(["touch", "written"])
+        return Result(ok=True, summary="", data={"x": float("nan")})
+
+
+class Once(Bad):
+    effect: ClassVar[Effect] = Effect.ONCE
+
+
+class TestBad(ToolContract):
+    tool = Bad
+    works = {"word": "a", "words": ["b"]}
+
+
+class TestOnce(TestBad):
+    tool = Once
+'''
+CAUGHT = (
+    "test_its_definition_can_be_admitted",
+    "test_it_has_examples_that_fit",
+    "test_it_is_not_moved_by_hostile_words",
+    "test_judging_a_call_changes_nothing",
+    "test_looking_changes_nothing",
+    "test_it_works",
+    "test_it_may_run_again",
+)
+
+
+def test_the_contract_catches_a_bad_tool(tmp_path, settings):
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "test_bad.py").write_text(BROKEN)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(settings.BASE_DIR)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert [name for name in CAUGHT if f"TestBad::{name} " not in done.stdout] == []
+    assert "TestOnce::test_what_once_happens_can_be_probed " in done.stdout
+
+
+def test_the_doctor_says_what_nobody_has_looked_at_or_accepted(greeting):
+    def said():
+        return [(str(one.level), one.says) for one in doctor.tools()]
+
+    assert "nobody has looked at it" in said()[0][1]
+    sync()
+    enable()
+    assert said() == [("ok", "1 of 1 tools in use, as accepted")]
+    (greeting / "greeting_tools.py").write_text(plugins.TOOL + "\n# other\n")
+    assert "has other code here" in said()[0][1]
+    sync()
+    assert said() == [("warn", f"{TOOL} changed, and nobody has accepted it")]
+    sys.path.remove(str(greeting))
+    try:
+        ToolDefinition.objects.update(enabled=True, pinned_sha256=row().found_sha256)
+        assert "not installed here" in said()[0][1]
+    finally:
+        sys.path.insert(0, str(greeting))
