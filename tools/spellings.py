@@ -14,6 +14,7 @@ def plain(value: str) -> set[str]:
     """The value as it is, reversed, and quoted as in addresses, JSON, HTML and shells; of many lines, each long one."""
     as_json = json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]
     found = {value, value[::-1], *as_json, *(form.replace("/", "\\/") for form in as_json)}
+    found |= {json.dumps(form)[1:-1] for form in as_json} | {value.replace("/", "_")}  # JSON in JSON; names of files
     found |= {value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n"), value.replace("\n", "\r\n")}
     for form in (urllib.parse.quote(value, safe=""), urllib.parse.quote(value), urllib.parse.quote_plus(value)):
         found |= {form, _lower_escapes(form)}
