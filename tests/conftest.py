@@ -1,6 +1,8 @@
 """What all tests share: a real browser, and a whole running stack."""
 
+import functools
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
+from xdist.scheduler import LoadScopeScheduling
 
 from config.devstack.testrun import find_browser
 from tests.stack import Stack, remove_tree
@@ -17,7 +20,9 @@ BROWSER_ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
-WHOLE = ("e2e/", "chaos/", "browser/")
+ROOT = Path(__file__).parents[1]
+WHOLE = "whole stacks"
+WHOLE_FOLDERS = ("tests/e2e/", "tests/chaos/", "tests/browser/")
 NO_BROWSER = "no Chromium was found: put one on PATH or name it in CHROMIUM"
 
 
@@ -28,19 +33,34 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What asks for a browser or the stack carries their marker, so that `-m 'not stack'` leaves it out."""
-    groups: dict[pytest.Item, str] = {}
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "browser" in fixtures or "chromium" in fixtures:
             item.add_marker(pytest.mark.browser)
         if "stack" in fixtures:
             item.add_marker(pytest.mark.stack)
-        # what runs a whole stack comes first and one after the other, beside the rest, which goes by files
-        path = item.path.relative_to(Path(__file__).parent).as_posix()
-        whole = "stack" in fixtures or path.startswith(WHOLE)
-        groups[item] = "" if whole else path
-        item.add_marker(pytest.mark.xdist_group(groups[item] or "whole"))
-    items.sort(key=lambda item: groups[item] != "")
+    items.sort(key=lambda item: _group(item.nodeid) != WHOLE)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """What runs a whole stack goes first and one after the other, beside the rest, which goes by files."""
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return ByGroup(config, log)
+
+
+def _group(nodeid: str) -> str:
+    return _group_of_file(nodeid.partition("::")[0])
+
+
+@functools.cache
+def _group_of_file(path: str) -> str:
+    """WHOLE where the file's tests run a whole stack, else the file."""
+    asks = re.search(r"def \w+\([^)]*\b(stack|signed_in)\b", (ROOT / path).read_text(encoding="utf-8"))
+    return WHOLE if asks or path.startswith(WHOLE_FOLDERS) else path
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
                     if shards > 1:
                         environ[SHARDS] = json.dumps({f"gw{number}": place for number, place in enumerate(places)})
                         rest = [word for word in arguments if word != TWO]
-                        arguments = [TWO, "--dist=loadgroup", "--no-loadscope-reorder", *rest]
+                        arguments = [TWO, "--dist=loadscope", "--no-loadscope-reorder", *rest]
                     code = _run([sys.executable, "-m", "pytest", *arguments], environ)
                 if whole or checks_only:
                     say(f"checks: {', '.join(failed)} FAILED" if failed else f"checks: {len(CHECKS)} passed")
@@ -87,7 +87,8 @@ def main(arguments: list[str]) -> int:
 def use_own_servers() -> None:
     """In one of several processes of pytest: the servers and folders that `bin/test` started for it. Called before the
     settings are read."""
-    places = json.loads(os.environ.get(SHARDS, "{}"))
+    # taken away: what the tests start themselves is told where to go by them
+    places = json.loads(os.environ.pop(SHARDS, "{}"))
     os.environ.update(places.get(os.environ.get(PROCESS, ""), {}))
 
 
