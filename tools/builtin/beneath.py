@@ -134,7 +134,7 @@ class Beneath:
         """
         with self._holder(source) as (here, name):
             os.stat(name, dir_fd=here, follow_symlinks=False)
-            parts = PurePosixPath(target).parts
+            parts = _named(target)
             try:
                 with self._made_folders(parts[:-1]) as there:
                     _rename(here, name, there, parts[-1])
@@ -170,9 +170,7 @@ class Beneath:
     @contextlib.contextmanager
     def _holder(self, path: str) -> Iterator[tuple[int, str]]:
         """A descriptor of the folder that holds `path`, and the last part's name; OSError is explained."""
-        parts = PurePosixPath(path).parts
-        if not parts:
-            raise ToolRefused("This is the top of the work tree.", path=path)
+        parts = _named(path)
         folder = self._open("/".join(parts[:-1]) or ".", _FOLDER)
         try:
             yield folder, parts[-1]
@@ -182,7 +180,7 @@ class Beneath:
             os.close(folder)
 
     def _write(self, path: str, content: bytes, new_mode: int) -> bool:
-        parts = PurePosixPath(path).parts
+        parts = _named(path)
         with self._made_folders(parts[:-1]) as folder:
             name = parts[-1]
             mode = new_mode
@@ -322,6 +320,16 @@ class Beneath:
                 if error.errno != errno.EAGAIN:
                     raise _explained(path, error) from None
         raise NotThere(f"{path} is being moved about.")
+
+
+def _named(path: str) -> tuple[str, ...]:
+    """The parts of a path that names something within its folder. Raises ToolRefused."""
+    parts = PurePosixPath(path).parts
+    if not parts:
+        raise ToolRefused("This is the top of the work tree.", path=path)
+    if parts[-1] == "..":
+        raise ToolRefused("A path ends with a name.", path=path)
+    return parts
 
 
 def _rename(here: int, name: str, there: int, new: str) -> None:
