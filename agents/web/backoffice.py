@@ -68,6 +68,7 @@ GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("auth.User", "person", "Accounts and their groups"),
             ("auth.Group", "group", "Who approves is a group"),
             ("agents.ApiToken", "key", "Access for programs, with scopes and an end"),
+            ("tools.SecretHandle", "lock", "Which agents may use which secrets, for what"),
         ],
     ),
     (

@@ -1,5 +1,5 @@
 """The admin pages of this app; Django looks here."""
 
-from tools.admin import definitions
+from tools.admin import definitions, secrets
 
-__all__ = ["definitions"]
+__all__ = ["definitions", "secrets"]
