@@ -10,6 +10,7 @@ from django.conf import settings
 from agents.models import Job
 from agents.states import JOB_DONE
 from tools import quota, workspaces
+from tools.pod.leftovers import remove_leftovers
 from tools.quota import disk
 
 ASKED = 500  # ids in one query
@@ -35,7 +36,7 @@ def clean_workspaces(*, now: datetime) -> Cleaned:
     """Looks at the folders that are there, however many jobs there ever were. May be broken off and run again, and
     beside itself."""
     done = Cleaned()
-    done.leftovers = workspaces.remove_leftovers(before=(now - LEFT_AFTER).timestamp())
+    done.leftovers = workspaces.remove_leftovers(before=(now - LEFT_AFTER).timestamp()) + remove_leftovers()
     limit = now - timedelta(hours=settings.WORKSPACE_KEEP_HOURS)
     for some in _parts(workspaces.there()):
         jobs = {

@@ -69,6 +69,14 @@ MEANINGS: dict[str, dict[str, str]] = {
         "ARTIFACTS_JOB_COUNT": "How many artifacts one job may keep.",
         "ARTIFACTS_TOTAL_MB": "MiB of all artifacts together: beyond it the oldest are purged; 0: no bound.",
         "ARTIFACT_KEEP_DAYS": "Days for which an artifact is kept; 0: until room is needed.",
+        "POD_ENGINE": "`docker` or `kubernetes`: commands run in its containers (tier `pod`). Empty: in namespaces of "
+        "the server's own.",
+        "POD_PROGRAM": "The engine's client, by name or whole path; `docker` or `kubectl` where it is empty.",
+        "POD_IMAGE": "The image that commands run in; it has their programs, and is pulled beforehand.",
+        "POD_RUNTIME": "The container runtime: `runsc` for gVisor (Kubernetes: a runtimeClassName).",
+        "POD_NAMESPACE": "The Kubernetes namespace that pods are made in.",
+        "POD_VOLUME_CLAIM": "The Kubernetes volume claim that holds COUNTERSIGN_WORKSPACE_DIR.",
+        "POD_FOLDERS": "Where the engine finds our folders, should it see other paths: `/data/workspaces=/srv/workspaces`.",
     },
     "Signing in": {
         "OIDC_ISSUER": "The company's OpenID Connect provider, as it names itself: `https://login.example.com`. Empty: "
@@ -124,7 +132,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "SECRETS_DIR": "Files whose contents agents may use by handles, a secret each "
         "([how to](../howto/secrets.md)). Only the workers' user reads it.",
         "GIT_IDENTITY": "Author and committer of the agents' commits.",
-        "SANDBOX_TIER": "Forces `bwrap`, `ns` or `ll` instead of the best that works.",
+        "SANDBOX_TIER": "Forces `bwrap`, `ns`, `ll` or `pod` instead of the best that works.",
     },
     "Engine": {
         "JOBS_QUEUED_MAX_PER_USER": "The same for one user; 0: no bound. A tenant's own bound stands in its row.",

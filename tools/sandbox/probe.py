@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.errors import SandboxUnavailable
+from tools.pod import config as pods
+from tools.pod import trial as podtrial
 from tools.sandbox import landlock, netprobe
 from tools.sandbox.environment import base_environment, interpreter_paths
 from tools.sandbox.identity import Identity, identity_for
@@ -20,6 +22,7 @@ from tools.sandbox.process import Bounds, Confinement, Outcome, SetupFailed, run
 
 # The best first.
 TIERS = ("bwrap", "ns", "ll")
+POD = "pod"  # before them all, where an engine is configured
 
 _NONE = "No sandbox works here, so nothing runs. "
 _FAILURE_KEPT_S = 60.0
@@ -71,7 +74,12 @@ def use_folder(folder: Path) -> None:
 
 def tiers(*, network: bool = False) -> list[TierReport]:
     """Every tier, the best first; each is tried on the first question of this process."""
-    return [report(name, network=network) for name in TIERS]
+    return [report(name, network=network) for name in names()]
+
+
+def names() -> tuple[str, ...]:
+    """Those that are tried here, the best first."""
+    return (POD, *TIERS) if pods.current().engine else TIERS
 
 
 def best(*, network: bool = False) -> str:
@@ -83,9 +91,9 @@ def best(*, network: bool = False) -> str:
     """
     forced = os.environ.get("SANDBOX_TIER", "")
     failed = []
-    for name in (forced,) if forced else TIERS:
-        if name not in TIERS:
-            raise SandboxUnavailable(f"There is no sandbox tier {name!r}; there are {', '.join(TIERS)}.")
+    for name in (forced,) if forced else names():
+        if name not in (*TIERS, POD):
+            raise SandboxUnavailable(f"There is no sandbox tier {name!r}; there are {', '.join((*TIERS, POD))}.")
         found = report(name, network=network)
         if found.works:
             return name
@@ -117,12 +125,16 @@ def forget() -> None:
 
 
 def _try(name: str, folder: Path) -> TierReport:
+    if name == POD and (why := pods.current().why_not()):
+        return TierReport(name=name, works=False, why=why)
     try:
         with _places(folder) as (inside, outside, identity), _listener() as port:
             outcome = _attempt(name, inside, outside, identity, port)
             escaped = [line for line in outcome.stdout.splitlines() if line.startswith("escaped")]
             if (outside / "outside").exists():
                 escaped.append("escaped by writing")
+            if name == POD and (why := podtrial.network_why(_confinement(name, inside, identity), inside)):
+                escaped.append(why)
     except SetupFailed as error:
         return TierReport(name=name, works=False, why=str(error))
     except OSError as error:
@@ -136,7 +148,7 @@ def _try(name: str, folder: Path) -> TierReport:
 
 
 def _try_network(name: str, folder: Path) -> TierReport:
-    if name == "ll":
+    if name in ("ll", POD):
         return TierReport(name=name, works=False, why="has no network of its own, so it offers none", network=True)
     try:
         with _places(folder) as (inside, _, identity):

@@ -15,11 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from tools.pod import config as pods
 from tools.sandbox.identity import Identity
 from tools.sandbox.output import Filter
 from tools.sandbox.streams import Stream
 
 LAUNCHER = str(Path(__file__).resolve().with_name("launcher.py"))
+POD_LAUNCHER = str(Path(__file__).resolve().parents[1] / "pod" / "launcher.py")
 
 _CHUNK = 128 * 1024
 _PIPE_BYTES = 256 * 1024  # what the kernel may hold of a stream, so that neither side waits for the other at each turn
@@ -168,6 +170,9 @@ class _Run:
                 "processes": confinement.processes,
             },
         }
+        if confinement.tier == "pod":
+            self.spec["pod"] = pods.current().as_spec()
+        self.launcher = POD_LAUNCHER if confinement.tier == "pod" else LAUNCHER
         self.stdin = stdin
         self.leash_fd = -1
         self.egress = [] if egress_fd is None else [egress_fd]
@@ -196,7 +201,7 @@ class _Run:
         stack.callback(os.close, self.leash_fd)
         try:
             launcher = subprocess.Popen(
-                [sys.executable, "-I", "-S", LAUNCHER, *map(str, (spec_fd, report_fd, leash_fd, *self.egress))],
+                [sys.executable, "-I", "-S", self.launcher, *map(str, (spec_fd, report_fd, leash_fd, *self.egress))],
                 stdin=stdin_fd,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
