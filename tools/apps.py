@@ -26,6 +26,7 @@ class ToolsConfig(AppConfig):
         """Registers the tools, tells the sandbox where workspaces are, and makes the server's secrets unspeakable."""
         from tools import admission, plugins, redact, registry, secrets
         from tools.plugins import loading
+        from tools.pod import config as pods
         from tools.sandbox import probe
 
         for module in _BUILTIN:
@@ -33,6 +34,18 @@ class ToolsConfig(AppConfig):
         admission.add_origin(plugins.KIND, loading.build)
         registry.add_source(admission.Admitted())
         probe.use_folder(Path(settings.WORKSPACE_DIR))
+        pods.use(
+            pods.PodConfig(
+                engine=settings.POD_ENGINE,
+                program=settings.POD_PROGRAM,
+                image=settings.POD_IMAGE,
+                runtime=settings.POD_RUNTIME,
+                namespace=settings.POD_NAMESPACE,
+                claim=settings.POD_VOLUME_CLAIM,
+                base=str(settings.WORKSPACE_DIR),
+                folders=settings.POD_FOLDERS,
+            )
+        )
         redact.register(
             settings.SECRET_KEY,
             settings.LLM_API_KEY,
