@@ -8,6 +8,7 @@ has seen the difference and accepts it.
 import difflib
 import json
 import logging
+import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,8 @@ from tools.models import ToolDefinition
 from tools.spec import Effect, Tool
 
 log = logging.getLogger(__name__)
+
+AGAIN_S = 30.0
 
 
 class Refused(ToolError):
@@ -203,19 +206,25 @@ def state_of(row: ToolDefinition) -> str:
 class Admitted:
     """The registry's source: every tool by others that is enabled, as this process can give it."""
 
+    def __init__(self) -> None:
+        self._lacks = False  # a tool that is enabled could not be made here: it is tried again after a while
+
     def version(self) -> Hashable:
-        """The revisions of the rows that are enabled."""
-        return frozenset(ToolDefinition.objects.filter(enabled=True).order_by().values_list("revision", flat=True))
+        """The revisions of the rows that are enabled; where one could not be made, another version every AGAIN_S."""
+        enabled = ToolDefinition.objects.filter(enabled=True).order_by().values_list("revision", flat=True)
+        return frozenset(enabled), time.monotonic() // AGAIN_S if self._lacks else None
 
     def tools(self, version: Hashable) -> list[Tool]:
         """Those of these revisions that can be made; of the others `why_not` says why."""
-        assert isinstance(version, frozenset)
-        found = []
-        for row in ToolDefinition.objects.filter(revision__in=version):
+        assert isinstance(version, tuple)
+        found, lacks = [], False
+        for row in ToolDefinition.objects.filter(revision__in=version[0]):
             try:
                 found.append(made(row))
             except ToolError as error:
+                lacks = True
                 log.error("tool.not_made", extra={"tool": row.name, "code": error.code, "why": error.message})
+        self._lacks = lacks
         return found
 
     def why_not(self, name: str) -> str:
@@ -228,7 +237,7 @@ class Admitted:
                 made(row)
             except ToolError as error:
                 return f"The tool {name} cannot be used by this process: {error.message}"
-            return f"The tool {name} has just been enabled: try again."
+            return f"The tool {name} is enabled, and this process has not taken it in yet: try again in a minute."
         words = {
             "broken": f"it has a problem. {row.problem}",
             "changed": "it is no longer what an administrator accepted, and nobody has accepted the change.",

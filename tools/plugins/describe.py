@@ -10,7 +10,7 @@ for: nothing of it is needed to say what a tool is.
 import importlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -26,7 +26,7 @@ class _Anything(type):
 
 
 class _StandIn(ModuleType):
-    __path__: Sequence[str] = ()
+    __path__: MutableSequence[str] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -53,7 +53,7 @@ class _StandIns:
 
 def main(lib: str, entries: list[str]) -> None:
     sys.path.insert(0, lib)
-    sys.meta_path.append(_StandIns)  # type: ignore[arg-type]
+    sys.meta_path.append(_StandIns)
     out, sys.stdout = sys.stdout, sys.stderr  # what the plugin prints is no answer
     for entry in entries:
         print(json.dumps({"entry": entry, **_described(entry)}), file=out, flush=True)

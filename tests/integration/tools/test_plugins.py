@@ -278,6 +278,22 @@ def test_every_process_sees_a_change_at_the_door_and_soon_elsewhere(greeting, mo
         registry.get(TOOL)
 
 
+def test_a_process_whose_machine_gets_the_package_later_takes_the_tool_in(greeting, monkeypatch):
+    sync()
+    enable()
+    plugins.restart(greeting)
+    monkeypatch.setattr(registry, "FRESH_S", 0.0)
+    sys.path.remove(str(greeting))
+    try:
+        for _ in range(3):
+            with pytest.raises(ToolDisabled, match="not installed here"):
+                registry.get(TOOL)
+    finally:
+        sys.path.insert(0, str(greeting))
+    monkeypatch.setattr(admission, "AGAIN_S", 1e-9)
+    assert registry.get(TOOL).name == TOOL
+
+
 def test_a_change_that_is_rolled_back_was_none(greeting):
     sync()
     with pytest.raises(RuntimeError), transaction.atomic():
