@@ -30,6 +30,8 @@ def base_environment(*, home: Path, scratch: Path) -> dict[str, str]:
         "LOGNAME": "sandbox",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
+        "GIT_CONFIG_NOSYSTEM": "1",  # where /etc/gitconfig is closed, and not just missing, git does not start
+        "GIT_ATTR_NOSYSTEM": "1",
     }
 
 

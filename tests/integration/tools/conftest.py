@@ -27,9 +27,9 @@ class Runner:
     python: str
     become: dict[str, object]
 
-    def start(self, *arguments: str, **more: object) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, program: Path = Path(trial.__file__), **more: object) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [self.python, "-B", str(Path(trial.__file__)), *arguments],
+            [self.python, "-B", str(program), *arguments],
             env={"PATH": os.environ["PATH"], "SECRET": "SECRET"},
             cwd="/",
             text=True,

@@ -75,6 +75,6 @@ def descriptors(f):
 @attack(SECRET)
 def environment(f):
     allowed = {"PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "TZ", "USER", "LOGNAME", "PWD", "OLDPWD", "SHLVL", "_",
-               "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}  # fmt: skip
+               "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "GIT_CONFIG_NOSYSTEM", "GIT_ATTR_NOSYSTEM"}  # fmt: skip
     for name in set(os.environ) - allowed:
         escaped("environment", name)
