@@ -33,6 +33,7 @@ class Complete(Tool):
     """
 
     name: ClassVar[str] = "llm.complete"
+    examples = ({"prompt": "Review this change.", "context": "+ x = 1"},)
     summary: ClassVar[str] = "Asks the model one question about a text; with a schema, for an answer of that shape."
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",

@@ -31,6 +31,7 @@ class Think(Tool):
     }
     effect: ClassVar[Effect] = Effect.REPEATABLE
     queue: ClassVar[str] = "llm"
+    examples = ({"turn": 1},)
     limits: ClassVar[Limits] = Limits(timeout_s=900.0)
     offered: ClassVar[bool] = False
 

@@ -44,6 +44,7 @@ class Read(FileTool):
     name: ClassVar[str] = "files.read"
     summary: ClassVar[str] = "Reads a text file of the workspace, or some of its lines."
     effect: ClassVar[Effect] = Effect.READ
+    examples = ({"path": "README.md"},)
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",
         "properties": {
@@ -90,6 +91,7 @@ class Write(FileTool):
     needs_profile: ClassVar[str] = "build"
     summary: ClassVar[str] = "Writes a text file of the workspace, whole; makes folders on the way."
     effect: ClassVar[Effect] = Effect.REPEATABLE
+    examples = ({"path": "src/money.py", "content": "x = 1\n"}, {"path": ".github/workflows/ci.yml", "content": ""})
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",
         "properties": {
@@ -188,6 +190,7 @@ class List(FileTool):
     name: ClassVar[str] = "files.list"
     summary: ClassVar[str] = "Lists a folder of the workspace."
     effect: ClassVar[Effect] = Effect.READ
+    examples = ({"path": "src"},)
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",
         "properties": {
@@ -237,6 +240,7 @@ class Search(FileTool):
     name: ClassVar[str] = "files.search"
     summary: ClassVar[str] = "Finds lines that match an extended regular expression (grep -E) in the workspace's files."
     effect: ClassVar[Effect] = Effect.READ
+    examples = ({"pattern": "TODO"},)
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",
         "properties": {

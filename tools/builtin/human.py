@@ -13,6 +13,7 @@ class Ask(Tool):
     summary: ClassVar[str] = "Asks the person who gave the job one clear question and waits for the answer."
     effect: ClassVar[Effect] = Effect.READ
     queue: ClassVar[str] = "control"
+    examples = ({"question": "Which branch?"},)
     asks_person: ClassVar[bool] = True
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",

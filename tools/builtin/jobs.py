@@ -25,6 +25,7 @@ class _StartsJob(Tool):
 
 class Delegate(_StartsJob):
     name: ClassVar[str] = "job.delegate"
+    examples = ({"goal": "Find out why tests/test_pay.py fails.", "agent": "reader", "tools": ["files.*", "git.log"]},)
     summary: ClassVar[str] = "Hands a part of the goal to an agent as a job of its own, and waits for what it reports."
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",
@@ -57,6 +58,7 @@ class Delegate(_StartsJob):
 
 class RunWorkflow(_StartsJob):
     name: ClassVar[str] = "job.workflow"
+    examples = ({"workflow": "validate", "inputs": {}},)
     summary: ClassVar[str] = "Runs a published workflow as a job of its own, and waits for its outputs."
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",

@@ -108,6 +108,11 @@ class _ShellTool(Tool):
 
 class Exec(_ShellTool):
     name: ClassVar[str] = "shell.exec"
+    examples = (
+        {"argv": ["python3", "-m", "unittest"]},
+        {"argv": ["pip", "install", "requests"]},
+        {"argv": ["rm", "-rf", "build"]},
+    )
     summary: ClassVar[str] = (
         "Runs one program with its arguments in the workspace; no shell, and no network but to the hosts that are named."
     )
@@ -163,6 +168,7 @@ class Exec(_ShellTool):
 
 class Script(_ShellTool):
     name: ClassVar[str] = "shell.script"
+    examples = ({"script": "cat README.md | wc -l"}, {"script": 'eval "$(cat setup)"'})
     summary: ClassVar[str] = (
         "Runs shell text (sh) in the workspace; no network but to the hosts that are named. "
         "Plain commands are asked about less."

@@ -28,6 +28,7 @@ class Prepare(GitTool):
     name = "workspace.prepare"
     summary = "Clone the job's repository into its workspace."
     effect = Effect.REPEATABLE
+    examples = ({"url": "https://example.org/shop.git", "branch": "main"},)
     needs_profile = "git"
     offered = False
     writes = True

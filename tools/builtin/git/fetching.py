@@ -17,6 +17,7 @@ class Fetch(GitTool):
     name = "git.fetch"
     summary = "Bring origin's branches and tags up to date (as origin/<branch>); your own branches stay as they are."
     effect = Effect.REPEATABLE
+    examples = ({},)
     needs_profile = "git"
     writes = True
     schema = {"type": "object", "properties": {}, "additionalProperties": False}

@@ -20,6 +20,7 @@ class Status(GitTool):
     name = "git.status"
     summary = "The branch, how far it is from the remote, and which files are changed, staged or untracked."
     effect = Effect.READ
+    examples = ({},)
     schema = {"type": "object", "properties": {}, "additionalProperties": False}
 
     def describe(self, arguments: Mapping[str, Any]) -> str:
@@ -89,6 +90,7 @@ class Diff(GitTool):
     name = "git.diff"
     summary = "Changes: of the work tree, of what is staged, or between two commits."
     effect = Effect.READ
+    examples = ({},)
     schema = {
         "type": "object",
         "properties": {
@@ -161,6 +163,7 @@ class Log(GitTool):
     name = "git.log"
     summary = "Commits, newest first."
     effect = Effect.READ
+    examples = ({},)
     schema = {
         "type": "object",
         "properties": {
@@ -230,6 +233,7 @@ class Show(GitTool):
     name = "git.show"
     summary = "A commit with its changes, or a file as it was at a commit."
     effect = Effect.READ
+    examples = ({"ref": "HEAD"},)
     schema = {
         "type": "object",
         "properties": {

@@ -14,6 +14,7 @@ class Tag(GitTool):
     name = "git.tag"
     summary = "Make a tag in the workspace: annotated with a message, plain without."
     effect = Effect.ONCE
+    examples = ({"name": "v1.0.0", "message": "First"},)
     writes = True
     schema = {
         "type": "object",
