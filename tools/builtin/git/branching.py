@@ -20,6 +20,8 @@ class Branch(GitTool):
     summary = "List branches; with `create`, make a new one (without checking it out)."
     effect = Effect.REPEATABLE
     writes = True
+    undone_by = "`git.delete_branch`"
+    examples = ({"create": "fix/rounding"},)
     schema = {
         "type": "object",
         "properties": {
@@ -40,6 +42,12 @@ class Branch(GitTool):
         if "create" not in arguments:
             return typed("branch", "--all")
         return typed("branch", "--no-track", arguments["create"], arguments.get("start", ""))
+
+    def undo(self, arguments: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
+        if not data.get("created"):
+            return None
+        call = {"branch": data["branch"], "unmerged": True, "expected": data["sha"]}
+        return {"tool": "git.delete_branch", "arguments": call}
 
     def operate(self, arguments: Mapping[str, Any], git: Git) -> Result:
         if "create" in arguments:
@@ -66,7 +74,8 @@ class Branch(GitTool):
             done = git.run("branch", "--no-track", name, sha, write=True)
             if done.exit_code != 0:
                 raise Declined(f"git did not make the branch: {last_line(done.stderr)}", code="branch_refused")
-        return Result(ok=True, summary=f"Branch {name} stands at {sha[:10]}.", data={"branch": name, "sha": sha})
+        data = {"branch": name, "sha": sha, "created": not existing}
+        return Result(ok=True, summary=f"Branch {name} stands at {sha[:10]}.", data=data)
 
 
 def _list(git: Git) -> list[dict[str, Any]]:
@@ -86,6 +95,8 @@ class Checkout(GitTool):
     summary = "Switch the work tree to a branch, tag or commit; with `create`, to a new branch."
     effect = Effect.REPEATABLE
     writes = True
+    undone_by = "`git.checkout` of what was checked out before"
+    examples = ({"ref": "fix/rounding", "create": True},)
     schema = {
         "type": "object",
         "properties": {
@@ -113,9 +124,16 @@ class Checkout(GitTool):
             return typed("checkout", "--no-track", "-b", arguments["ref"], arguments.get("start", ""))
         return typed("checkout", arguments["ref"])
 
+    def undo(self, arguments: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
+        before = data["before"]
+        if not before or before in (data["branch"], data["sha"]):
+            return None
+        return {"tool": self.name, "arguments": {"ref": before}}
+
     def operate(self, arguments: Mapping[str, Any], git: Git) -> Result:
         refuse_submodules(git)
         name = arguments["ref"]
+        before = git.current_branch() or git.head()
         words = self._new(name, arguments, git) if arguments.get("create") else self._existing(name, git)
         if words:
             done = git.run("checkout", "--quiet", "--no-guess", "--no-recurse-submodules", *words, write=True)
@@ -128,7 +146,7 @@ class Checkout(GitTool):
                 )
         sha, branch = git.head(), git.current_branch()
         where = f"On branch {branch}" if branch else "Detached"
-        return Result(ok=True, summary=f"{where} at {sha[:10]}.", data={"branch": branch, "sha": sha})
+        return Result(ok=True, summary=f"{where} at {sha[:10]}.", data={"branch": branch, "sha": sha, "before": before})
 
     def _new(self, name: str, arguments: Mapping[str, Any], git: Git) -> list[str]:
         head = git.head()

@@ -10,11 +10,13 @@ from tools.builtin.git.refs import BRANCH_SCHEMA, check_name
 from tools.builtin.git.remotes import recall
 from tools.builtin.git.text import bounded
 from tools.builtin.git.tool import GitTool, typed
-from tools.errors import ToolRefused
+from tools.errors import InvalidArguments, ToolRefused
 from tools.spec import Box, Effect, Result, Risk, RiskScore
 
 _PREVIEW_CHARS = 64_000
 SHA_SCHEMA: dict[str, Any] = {"type": "string", "pattern": "^([0-9a-f]{40}|[0-9a-f]{64})$"}
+
+_SHA_OR_NOT: dict[str, Any] = {"type": "string", "pattern": "^([0-9a-f]{40}|[0-9a-f]{64})?$"}
 
 
 class ForcePush(GitTool):
@@ -123,8 +125,8 @@ class ForcePush(GitTool):
 class RestoreBranch(GitTool):
     name = "git.restore_branch"
     summary = (
-        "Put a branch at origin back to a commit that it stood at before a push, force push or deletion of this server's. "
-        "Only if it still stands at `expected` ('' where it is gone)."
+        "Put a branch at origin back to a commit that it stood at before a push, force push or deletion of this server's "
+        "(sha; '' where it was not there). Only if it still stands at `expected` ('' where it is gone)."
     )
     effect = Effect.ONCE
     undone_by = "`git.restore_branch` the other way round, as `data.undo` has it"
@@ -132,8 +134,8 @@ class RestoreBranch(GitTool):
         "type": "object",
         "properties": {
             "branch": {**BRANCH_SCHEMA, "description": "The branch at origin."},
-            "sha": {**SHA_SCHEMA, "description": "The commit that it stood at before."},
-            "expected": {"type": "string", "pattern": "^([0-9a-f]{40}|[0-9a-f]{64})?$"},
+            "sha": {**_SHA_OR_NOT, "description": "The commit that it stood at before."},
+            "expected": {**_SHA_OR_NOT, "description": "The commit where it must stand now."},
         },
         "required": ["branch", "sha", "expected"],
         "additionalProperties": False,
@@ -142,6 +144,8 @@ class RestoreBranch(GitTool):
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         check_name(arguments["branch"], field="branch")
+        if arguments["sha"] == arguments["expected"]:
+            raise InvalidArguments("sha and expected are the same.", field="arguments.expected")
 
     def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
         reasons = ("a branch that others can see moves back", "commits can leave the branch")
@@ -158,25 +162,26 @@ class RestoreBranch(GitTool):
 
     def target_state(self, arguments: Mapping[str, Any], box: Box) -> dict[str, Any]:
         """{"local_sha": the commit to go back to, "remote_ref", "remote_sha", "url"}"""
-        return _restoring(arguments, broker_of(Git(box), self.name))
+        return _restoring(arguments, Git(box), self.name)[1]
 
     def preview(self, arguments: Mapping[str, Any], box: Box) -> str:
-        broker = broker_of(Git(box), self.name)
-        state = _restoring(arguments, broker)
+        broker, state = _restoring(arguments, Git(box), self.name)
         sha, remote_ref, remote_sha = state["local_sha"], state["remote_ref"], state["remote_sha"]
-        heading = [f"To {state['url']}", f"  {remote_ref}: {remote_sha[:10] or '(gone)'} -> {sha[:10]}"]
+        heading = [f"To {state['url']}", f"  {remote_ref}: {remote_sha[:10] or '(gone)'} -> {sha[:10] or '(deleted)'}"]
         if remote_sha != arguments["expected"]:
             return "\n".join([*heading, "This would be refused: it does not stand where it is expected."])
         with broker.open():
             broker.refresh()
-            lines = dropped(broker, remote_sha, sha) or ["  no commit would be dropped"]
+            lines = dropped(broker, remote_sha, *([sha] if sha else _others(broker, arguments["branch"]))) or [
+                "  no commit would be dropped"
+            ]
             answer = broker.push(sha, remote_ref, expected=remote_sha, dry_run=True)
         return bounded("\n".join([*heading, f"  dry run: {flag_words(answer)}", *lines]))
 
     def operate(self, arguments: Mapping[str, Any], git: Git) -> Result:
-        broker = broker_of(git, self.name)
+        broker, state = _restoring(arguments, git, self.name)
         with broker.open():
-            state = _restoring(arguments, broker)
+            state |= {"remote_sha": broker.remote_sha(state["remote_ref"])}
             remote_sha = state["remote_sha"]
             if remote_sha == state["local_sha"]:
                 return moved(state, "already there", [])
@@ -190,12 +195,10 @@ class RestoreBranch(GitTool):
             if remote_sha:
                 broker.keep(remote_sha, state["remote_ref"])
             _sent(broker, state)
-        return moved(state, f"{remote_sha[:10] or 'gone'} -> {state['local_sha'][:10]}", [])
+        return moved(state, f"{remote_sha[:10] or 'gone'} -> {state['local_sha'][:10] or 'gone'}", [])
 
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
-        broker = broker_of(Git(box), self.name)
-        with broker.open():
-            state = _restoring(arguments, broker)
+        state = _restoring(arguments, Git(box), self.name)[1]
         return moved(state, "found at the remote", []) if state["remote_sha"] == state["local_sha"] else None
 
     def undo(self, arguments: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -205,8 +208,6 @@ class RestoreBranch(GitTool):
 
 def bring_back(branch: str, before: str, after: str) -> dict[str, Any]:
     """The call that puts origin's branch back from `after` to `before`; "" where it was not, or is no more, there."""
-    if not before:
-        return {"tool": "git.delete_branch", "arguments": {"branch": branch, "at": "origin", "expected": after}}
     return {"tool": "git.restore_branch", "arguments": {"branch": branch, "sha": before, "expected": after}}
 
 
@@ -220,9 +221,10 @@ def refuse_default_branch(git: Git, branch: str, what: str) -> None:
 def moved(state: Mapping[str, Any], how: str, lost: list[str]) -> Result:
     """That origin's branch stands where it was to go."""
     branch = state["remote_ref"].removeprefix("refs/heads/")
+    stands = f"stands at {state['local_sha'][:10]}" if state["local_sha"] else "is gone"
     return Result(
         ok=True,
-        summary=f"origin's {branch} stands at {state['local_sha'][:10]} ({how}).",
+        summary=f"origin's {branch} {stands} ({how}).",
         data={**state, "remote_branch": branch, "how": how},
         text="\n".join([f"To {state['url']}", f"{branch}: {how}", *lost]),
         exit_code=0,
@@ -236,13 +238,20 @@ def _sent(broker: Broker, state: Mapping[str, Any]) -> None:
         raise Declined(f"origin refused: {why}", code="push_refused", text=answer.detail, **state)
 
 
-def _restoring(arguments: Mapping[str, Any], broker: Broker) -> dict[str, Any]:
+def _restoring(arguments: Mapping[str, Any], git: Git, tool: str) -> tuple[Broker, dict[str, Any]]:
+    if not arguments["sha"]:
+        refuse_default_branch(git, arguments["branch"], "deleted")
+    broker = broker_of(git, tool)
     state = remote_state(broker, arguments["sha"], f"refs/heads/{arguments['branch']}")
-    if not broker.kept(arguments["sha"], state["remote_ref"]):
+    if arguments["sha"] and not broker.kept(arguments["sha"], state["remote_ref"]):
         raise Declined(
             f"{arguments['sha'][:10]} is not known to have stood at origin's {arguments['branch']}.", code="not_kept"
         )
-    return state
+    return broker, state
+
+
+def _others(broker: Broker, branch: str) -> list[str]:
+    return [sha for name, sha in broker.branches().items() if name != branch]
 
 
 def _there(arguments: Mapping[str, Any]) -> str:

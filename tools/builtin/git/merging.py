@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tools.builtin.git.aside import aside
 from tools.builtin.git.cli import Declined, Git
 from tools.builtin.git.hardening import DIFF_OPTIONS
 from tools.builtin.git.reading import log_line, read_log
 from tools.builtin.git.refs import MESSAGE_SCHEMA, REF_SCHEMA, check_message, check_ref
 from tools.builtin.git.staging import refuse_submodules
 from tools.builtin.git.text import ENTRIES_MAX, bounded, diffstat, last_line, numstat, plural, unquote
-from tools.builtin.git.tool import GitTool, one_line, typed
+from tools.builtin.git.tool import GitTool, one_line, typed, undo_by_reset
 from tools.builtin.git.trailers import with_trailer
 from tools.errors import InvalidArguments
 from tools.spec import Box, Effect, Result, Risk, RiskScore
@@ -23,6 +24,8 @@ class Merge(GitTool):
     )
     effect = Effect.ONCE
     writes = True
+    undone_by = "`git.merge` with `abort` while it is unfinished, `git.reset` to `data.before` afterwards"
+    examples = ({"ref": "fix/rounding"}, {"abort": True})
     schema = {
         "type": "object",
         "properties": {
@@ -73,7 +76,7 @@ class Merge(GitTool):
         base = git.out("merge-base", head, sha).strip()
         stat = numstat(git.run("diff", "--numstat", *DIFF_OPTIONS, base, sha, "--", bare=True).stdout.splitlines())
         lines = [f"{plural(len(commits), 'commit')}, {diffstat(stat)}", *(log_line(commit) for commit in commits)]
-        return bounded("\n".join(lines))
+        return bounded("\n".join([*lines, *_conflicts(git, head, sha)]))
 
     def operate(self, arguments: Mapping[str, Any], git: Git) -> Result:
         if arguments.get("abort"):
@@ -126,11 +129,26 @@ class Merge(GitTool):
             return None
         return _merged(git, arguments["ref"], sha, target_state.get("head") or head)
 
+    def undo(self, arguments: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
+        return undo_by_reset(data)
+
     def _abort(self, git: Git) -> Result:
         done = git.run("merge", "--abort", write=True)
         if done.exit_code != 0:
             raise Declined(f"git did not abort: {last_line(done.stderr)}", code="no_merge", exit_code=done.exit_code)
         return Result(ok=True, summary="The merge was taken back.", data={"sha": git.head()}, exit_code=0)
+
+
+def _conflicts(git: Git, head: str, sha: str) -> list[str]:
+    """Lines that name what would be in conflict, by a merge beside the workspace; none where nothing would."""
+    with aside(git, head) as place:
+        done = place.run("merge", "--quiet", "--no-commit", "--no-ff", "--no-verify", "--no-stat", sha)
+        conflicts = place.conflicts() if done.exit_code != 0 else []
+    return (
+        ["", f"{plural(len(conflicts), 'file')} would be in conflict:", *(f"  {one}" for one in conflicts)]
+        if conflicts
+        else []
+    )
 
 
 def locate(git: Git, ref: str) -> str:
@@ -146,7 +164,7 @@ def _merged(git: Git, ref: str, sha: str, before: str) -> Result:
     return Result(
         ok=True,
         summary=f"{ref} is merged into {branch or 'HEAD'} ({how}).",
-        data={"sha": after, "merged": sha, "branch": branch, "how": how, "files": stat[:ENTRIES_MAX]},
+        data={"sha": after, "before": before, "merged": sha, "branch": branch, "how": how, "files": stat[:ENTRIES_MAX]},
         text=f"{how}: {before[:10]}..{after[:10]}\n{diffstat(stat)}",
         exit_code=0,
     )

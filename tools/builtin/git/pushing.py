@@ -25,6 +25,8 @@ class Push(GitTool):
     summary = "Push a branch to origin. Never overwrites: the remote branch must be behind the local one, or absent."
     effect = Effect.ONCE
     writes = True
+    undone_by = "`git.restore_branch`, as `data.undo` has it"
+    examples = ({"branch": "fix/rounding"}, {"branch": "main"})
     schema = {
         "type": "object",
         "properties": {
@@ -110,8 +112,6 @@ class Push(GitTool):
         before, after, branch = data["remote_sha"], data["local_sha"], data["remote_branch"]
         if before == after:
             return None
-        if not before:
-            return {"tool": "git.delete_branch", "arguments": {"branch": branch, "at": "origin", "expected": after}}
         return {"tool": "git.restore_branch", "arguments": {"branch": branch, "sha": before, "expected": after}}
 
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tools.builtin.git import remotes
+from tools.builtin.git.aside import aside
 from tools.builtin.git.cli import Declined, Git
 from tools.builtin.git.hardening import DIFF_OPTIONS
 from tools.builtin.git.locks import exclusive
@@ -12,7 +13,7 @@ from tools.builtin.git.reading import log_line, read_log
 from tools.builtin.git.refs import BRANCH_SCHEMA, REF_SCHEMA, check_name, check_ref
 from tools.builtin.git.staging import refuse_submodules
 from tools.builtin.git.text import ENTRIES_MAX, bounded, diffstat, last_line, numstat, plural, unquote
-from tools.builtin.git.tool import GitTool, typed
+from tools.builtin.git.tool import GitTool, typed, undo_by_reset
 from tools.builtin.git.unfinished import interrupted, rebasing, take_back
 from tools.errors import ToolFailed
 from tools.spec import Box, Effect, Result, Risk, RiskScore
@@ -28,6 +29,8 @@ class Rebase(GitTool):
     )
     effect = Effect.ONCE
     writes = True
+    undone_by = "`git.reset` to `data.before`"
+    examples = ({"onto": "origin/main", "branch": "fix/rounding"},)
     schema = {
         "type": "object",
         "properties": {
@@ -75,6 +78,8 @@ class Rebase(GitTool):
         merges = int(git.out("rev-list", "--count", "--merges", sha, f"^{onto}", "--").strip() or 0)
         if merges:
             lines.append(f"{plural(merges, 'merge commit')} would be left out: the history becomes one line.")
+        if len(moving) <= _COMMITS_SHOWN:
+            lines += _conflicts(git, onto, [commit["sha"] for commit in reversed(moving)])
         return bounded("\n".join(lines))
 
     def operate(self, arguments: Mapping[str, Any], git: Git) -> Result:
@@ -104,6 +109,9 @@ class Rebase(GitTool):
         if came_from not in (branch, before):
             git.run("checkout", "--quiet", "--no-guess", "--no-recurse-submodules", came_from, "--", write=True)
         raise _conflict(conflicts, stopped, done.stderr or done.stdout, done.exit_code)
+
+    def undo(self, arguments: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
+        return undo_by_reset(data)
 
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
         """By the branch: does it stand on top of `onto` with every change that it had?
@@ -143,6 +151,23 @@ def _own_commits(git: Git, onto: str, sha: str) -> list[dict[str, Any]]:
         f"{onto}...{sha}", "--",
     ).split()  # fmt: skip
     return read_log(git, "--no-walk=unsorted", *listed, max_count=_COMMITS_SHOWN + 1, bare=True) if listed else []
+
+
+def _conflicts(git: Git, onto: str, commits: list[str]) -> list[str]:
+    """Lines that name the first commit that does not fit, by picking them beside the workspace; none where all do."""
+    if not commits:
+        return []
+    with aside(git, onto) as place:
+        done = place.run("cherry-pick", "--allow-empty", "--keep-redundant-commits", *commits)
+        if done.exit_code == 0:
+            return []
+        conflicts, stopped = place.conflicts(), place.run("rev-parse", "--verify", "--quiet", "CHERRY_PICK_HEAD")
+    at = f" at {stopped.stdout.strip()[:10]}" if stopped.stdout.strip() else ""
+    return (
+        ["", f"{plural(len(conflicts), 'file')} would be in conflict{at}:", *(f"  {one}" for one in conflicts)]
+        if conflicts
+        else []
+    )
 
 
 def _counted(commits: list[dict[str, Any]]) -> str:

@@ -19,6 +19,9 @@ _SUFFIX = re.compile(r"(?:[~^][0-9]{0,6})*$")
 _FULL_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 # Direction and invisible characters make a name read as another one.
 _DECEPTIVE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+# What HFS+ ignores in names (as git's core.protectHFS), and what NTFS shortens `.git` to.
+_IGNORED = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+_SHORT_NAME = re.compile(r"git~[0-9]+")
 _OUR_TRAILER = re.compile(r"^\s*countersign-", re.IGNORECASE | re.MULTILINE)
 
 
@@ -66,8 +69,14 @@ def check_path(path: str, *, field: str) -> None:
     parts = path.split("/")
     if path.startswith("/") or ".." in parts or re.search(r"[\x00-\x1f\x7f]", path):
         raise ToolRefused(f"{field}: {path!r} is not a path inside the workspace.", field=f"arguments.{field}")
-    if any(part.lower().rstrip(" .") in {".git", "git~1"} for part in parts):
+    if any(_is_git(part) for part in parts):
         raise ToolRefused(f"{field}: {path!r} names a git directory.", field=f"arguments.{field}")
+
+
+def _is_git(part: str) -> bool:
+    """Whether some file system takes the name for `.git`: by case, ignored characters, streams, short names."""
+    name = _IGNORED.sub("", part).lower().partition(":")[0].rstrip(" .")
+    return name == ".git" or _SHORT_NAME.fullmatch(name) is not None
 
 
 def check_message(message: str, *, field: str = "message") -> None:

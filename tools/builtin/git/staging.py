@@ -1,6 +1,7 @@
 """git.add and git.commit."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tools.builtin.git import lfs
@@ -23,6 +24,8 @@ class Add(GitTool):
     summary = "Stage files (also deletions) for the next commit. Paths are literal; '.' is everything."
     effect = Effect.REPEATABLE
     writes = True
+    undone_by = "`git.reset` with `paths`"
+    examples = ({"paths": ["src/app.py"]},)
     schema = {
         "type": "object",
         "properties": {"paths": {"type": "array", "items": PATH_SCHEMA, "minItems": 1, "maxItems": 500}},
@@ -110,6 +113,8 @@ class Commit(GitTool):
     summary = "Commit what is staged. Fails when nothing is staged: use git.add first."
     effect = Effect.ONCE
     writes = True
+    undone_by = "`git.reset` to the commit before, with mode soft; once it is pushed, `git.revert`"
+    examples = ({"message": "Round to even\n\nAs the invoices do."},)
     schema = {
         "type": "object",
         "properties": {"message": MESSAGE_SCHEMA},
@@ -165,12 +170,21 @@ class Commit(GitTool):
                 text=done.stderr,
                 exit_code=done.exit_code,
             )
-        return _committed(git, git.commit("HEAD"))
+        done_as = _committed(git, git.commit("HEAD"))
+        return replace(done_as, data={**done_as.data, "before": _parent(git, done_as.data["sha"])})
+
+    def undo(self, arguments: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
+        before = data.get("before")
+        return {"tool": "git.reset", "arguments": {"ref": before, "mode": "soft"}} if before else None
 
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
         git = Git(box)
         sha = find_step(git, box.call_id)
         return _committed(git, sha) if sha else None
+
+
+def _parent(git: Git, sha: str) -> str:
+    return git.find(f"{sha}^1")
 
 
 def _committed(git: Git, sha: str) -> Result:

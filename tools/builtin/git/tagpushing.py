@@ -19,6 +19,8 @@ class PushTag(GitTool):
     summary = "Push a tag to origin. Never moves one: a tag of that name there must be this one, or absent."
     effect = Effect.ONCE
     writes = True
+    undone_by = "nothing: who has a tag keeps it"
+    examples = ({"tag": "v1.0.0"},)
     schema = {
         "type": "object",
         "properties": {"tag": {**BRANCH_SCHEMA, "description": "The tag, as it stands in the workspace."}},
