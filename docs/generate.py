@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
@@ -185,40 +184,6 @@ MEANINGS: dict[str, dict[str, str]] = {
 # Read from the environment, and no setting of ours.
 FOREIGN = {"PATH"}
 
-# Example calls of tools that declare none themselves (`Tool.examples`).
-EXAMPLES: dict[str, list[dict[str, Any]]] = {
-    "files.list": [{"path": "src"}],
-    "files.read": [{"path": "README.md"}],
-    "files.search": [{"pattern": "TODO"}],
-    "files.write": [{"path": "src/money.py", "content": "x = 1\n"}, {"path": ".github/workflows/ci.yml", "content": ""}],
-    "git.add": [{"paths": ["src/money.py"]}],
-    "git.branch": [{}, {"create": "fix/rounding"}],
-    "git.checkout": [{"ref": "fix/rounding", "create": True}],
-    "git.commit": [{"message": "Round half a cent up"}],
-    "git.diff": [{}],
-    "git.fetch": [{}],
-    "git.log": [{}],
-    "git.merge": [{"ref": "fix/rounding"}, {"abort": True}],
-    "git.push": [{"branch": "fix/rounding"}, {"branch": "main"}],
-    "git.push_tag": [{"tag": "v1.0.0"}],
-    "git.rebase": [{"onto": "origin/main", "branch": "fix/rounding"}],
-    "git.show": [{"ref": "HEAD"}],
-    "git.status": [{}],
-    "git.tag": [{"name": "v1.0.0", "message": "First"}],
-    "job.delegate": [{"goal": "Find out why tests/test_pay.py fails.", "agent": "reader", "tools": ["files.*", "git.log"]}],
-    "job.workflow": [{"workflow": "validate", "inputs": {}}],
-    "human.ask": [{"question": "Which branch?"}],
-    "llm.complete": [{"prompt": "Review this change.", "context": "+ x = 1"}],
-    "llm.think": [{"turn": 1}],
-    "shell.exec": [
-        {"argv": ["python3", "-m", "unittest"]},
-        {"argv": ["pip", "install", "requests"]},
-        {"argv": ["rm", "-rf", "build"]},
-    ],
-    "shell.script": [{"script": "cat README.md | wc -l"}, {"script": "eval \"$(cat setup)\""}],
-    "workspace.prepare": [{"url": "https://example.org/shop.git", "branch": "main"}],
-}  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variable:
@@ -265,7 +230,7 @@ def pages() -> dict[str, str]:
     django.setup()
     import toolpages  # beside this file
 
-    tools = toolpages.pages(NOTE, EXAMPLES)
+    tools = toolpages.pages(NOTE)
     return {"settings.md": settings_page(), "commands.md": commands_page(), **tools}
 
 

@@ -21,19 +21,12 @@ PROFILES = {
 }
 
 
-def pages(note: str, examples: Mapping[str, list[dict[str, Any]]]) -> dict[str, str]:
-    """File name below docs/reference -> text. examples: of tools that declare none themselves.
-
-    Raises SystemExit where a tool has no example, or `examples` names no tool.
-    """
+def pages(note: str) -> dict[str, str]:
+    """File name below docs/reference -> text. Raises SystemExit where a tool declares no examples."""
     tools = registry.builtin()
-    if strange := sorted(set(examples) - {tool.name for tool in tools}):
-        raise SystemExit(f"docs/generate.py: EXAMPLES names {', '.join(strange)}, which are no tools.")
-    calls = {tool.name: list(tool.examples) or examples.get(tool.name, []) for tool in tools}
-    if bare := [name for name, found in calls.items() if not found]:
+    if bare := [tool.name for tool in tools if not tool.examples]:
         raise SystemExit(f"docs/generate.py: {', '.join(bare)} declare no examples.")
-    found = {f"tools/{tool.name}.md": note + page(tool, calls[tool.name]) for tool in tools}
-    return {"tools.md": note + index(tools), **found}
+    return {"tools.md": note + index(tools), **{f"tools/{tool.name}.md": note + page(tool) for tool in tools}}
 
 
 def index(tools: list[Tool]) -> str:
@@ -60,7 +53,7 @@ def index(tools: list[Tool]) -> str:
     return text
 
 
-def page(tool: Tool, examples: list[Mapping[str, Any]]) -> str:
+def page(tool: Tool) -> str:
     text = f"# {tool.name}\n\n{_summary(tool)}\n\n[All tools](../tools.md)\n\n| | |\n|---|---|\n"
     for word, meaning in _facts(tool):
         text += f"| {word} | {cell(meaning)} |\n"
@@ -71,7 +64,7 @@ def page(tool: Tool, examples: list[Mapping[str, Any]]) -> str:
         text += f"\n## {title}\n\n{words}\n"
     text += "\n## Risk\n\n" + (_said(tool, "risk") or _plain_risk(tool)) + "\n"
     text += "\n## Examples\n"
-    for arguments in examples:
+    for arguments in tool.examples:
         registry.validate(tool, arguments)
         risk = tool.risk(arguments)
         call = {"tool": tool.name, "arguments": arguments}
