@@ -59,6 +59,11 @@ def record(workspace: Workspace, found: Recorded) -> None:
     os.replace(new, place)
 
 
+def forget(workspace: Workspace) -> None:
+    """Whoever asks next measures."""
+    (workspace.root / RECORD).unlink(missing_ok=True)
+
+
 class _Total:
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -1,6 +1,7 @@
 """What a job keeps: for those who see the job, as files to save, over the API and on its page."""
 
 import hashlib
+import json
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -8,6 +9,7 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings as configured
+from django.core.management import CommandError, call_command
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 from pytest_django import Settings
@@ -143,3 +145,22 @@ def test_beat_sweeps_them(job, step, settings):
     Artifact.objects.update(created_at=timezone.now() - timedelta(days=2))
     tasks.purge_artifacts()
     assert not store.place(made.sha256).exists()
+
+
+def test_the_command_lists_sweeps_and_verifies(job, step, settings, capsys):
+    made = kept(job, step, "a\u202eb.txt", b"content")
+    call_command("artifact", "list", "--job", str(job.pk))
+    assert "a\\u202eb.txt" in capsys.readouterr().out
+    call_command("artifact", "list", "--json")
+    assert json.loads(capsys.readouterr().out)["artifacts"][0]["sha256"] == made.sha256
+    call_command("artifact", "verify")
+    store.place(made.sha256).write_bytes(b"other")
+    with pytest.raises(SystemExit):
+        call_command("artifact", "verify", "--json")
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["problems"][0]["sha256"] == made.sha256
+    settings.ARTIFACT_KEEP_DAYS = 1
+    Artifact.objects.update(created_at=timezone.now() - timedelta(days=2))
+    call_command("artifact", "sweep", "--json")
+    assert json.loads(capsys.readouterr().out)["by_age"] == 1
+    with pytest.raises(CommandError):
+        call_command("artifact", "list", "--job", "no id")

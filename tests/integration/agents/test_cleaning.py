@@ -1,5 +1,6 @@
 """Workspaces end: of jobs that are over, of no job, where room is needed; and nothing that a crash leaves stays."""
 
+import json
 import os
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.conf import settings as configured
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -95,3 +97,17 @@ def test_where_all_hold_too_much_the_oldest_that_ended_go(owner: User, settings:
     assert left() == {young.pk, running.pk}
     quota.admit(place, by_itself=False)
     assert {oldest.pk, older.pk}.isdisjoint(left())
+
+
+def test_the_command_lists_and_cleans(owner: User, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    settings.WORKSPACE_QUOTA_MB = 1
+    large, over = ended(owner, hours_ago=1, fill=2 * quota.MIB), ended(owner, hours_ago=1000)
+    call_command("workspace", "list", "--measure", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert [one["job"] for one in told["workspaces"]] == [str(large.pk), str(over.pk)]
+    assert "MiB are allowed" in told["workspaces"][0]["problem"]
+    call_command("workspace", "list")
+    assert "FULL" in capsys.readouterr().out
+    call_command("workspace", "clean", "--json")
+    assert json.loads(capsys.readouterr().out)["ended"] == 1
+    assert left() == {large.pk}
