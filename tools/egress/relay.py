@@ -1,5 +1,6 @@
 """Bytes between two sockets, both ways, counted."""
 
+import contextlib
 import select
 import socket
 import time
@@ -38,10 +39,10 @@ def relay(
 ) -> str:
     """Passes bytes on until both sides are done, nothing came for `idle_s`, or `ended()`; gives the reason if it is a
     bad one, else "". `first` goes to the filter `upward` before what the client sends. one_answer: it is over when the
-    host has said all.
+    host has said all. A client that breaks off is no bad reason: programs end so.
 
     Raises:
-        OSError: a side broke off. BadRequest, ToolRefused: of the filter.
+        BadRequest, ToolRefused: of the filter.
     """
     up, down = _Way(client, host), _Way(host, client)
     for sock in (client, host):
@@ -60,10 +61,14 @@ def relay(
             continue
         heard_s = time.monotonic()
         for way, event in ready:
-            if event == "read":
-                _read(way, upward if way is up else None, entry)
-            else:
-                _write(way, entry, counts=way is up)
+            try:
+                if event == "read":
+                    _read(way, upward if way is up else None, entry)
+                else:
+                    _write(way, entry, counts=way is up)
+            except OSError:
+                side = way.source if event == "read" else way.sink
+                return "" if side is client else "the host broke the connection off"
         for way in (up, down):
             _finish(way, half=not one_answer)
     return ""
@@ -124,4 +129,5 @@ def _finish(way: _Way, *, half: bool) -> None:
     if way.over and not way.held and not way.closed:
         way.closed = True
         if half:
-            way.sink.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):
+                way.sink.shutdown(socket.SHUT_WR)
