@@ -1,9 +1,14 @@
 """The `bwrap` tier: bubblewrap builds the namespaces and the view, our filter goes in by --seccomp. Stdlib only."""
 
+from __future__ import annotations
+
 import os
-from typing import Any
 
 from tools.sandbox import confine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _PLACES = ("/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap")
 _PRIVATE_BYTES = str(64 << 20)

@@ -1,12 +1,20 @@
 """What the confined child does to itself, last of all before it becomes the command. Stdlib only."""
 
+from __future__ import annotations
+
 import os
 import resource
-import signal
-from collections.abc import Iterable
-from typing import Any, NoReturn
 
-from tools.sandbox import kernel, landlock, loopback, seccomp
+from tools.sandbox import kernel, landlock, seccomp
+from tools.sandbox.light import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, NoReturn
+
+# Where the egress proxy listens, in the command's own network.
+PROXY_PORT = 3128
 
 # Read-only for every command, where they exist: programs, libraries, and what libraries look up.
 SYSTEM_READ = (
@@ -103,7 +111,7 @@ def become_command(spec: dict[str, Any], *, read: Iterable[str] = (), write: Ite
         read=[*SYSTEM_READ, *MACHINE_READ, *spec["read"], *read],
         write=[*spec["write"], *write],
         devices=DEVICES,
-        connect=(loopback.PROXY_PORT,) if spec["network"] else (),
+        connect=(PROXY_PORT,) if spec["network"] else (),
     )
     seccomp.install(seccomp.program(spec["tier"], network=spec["network"]))
     kernel.close_all_but({0, 1, 2})
@@ -113,13 +121,27 @@ def become_command(spec: dict[str, Any], *, read: Iterable[str] = (), write: Ite
 def execute(argv: list[str], env: dict[str, str]) -> NoReturn:
     """exec, with a shell's exit codes for what cannot be started."""
     try:
-        os.execvpe(argv[0], argv, env)
+        _search(argv, env)
     except (FileNotFoundError, NotADirectoryError):
         os._exit(complain(argv[0], "command not found", 127))
     except OSError as error:
         os._exit(complain(argv[0], error.strerror or "cannot be started", 126))
     except ValueError as error:
         os._exit(complain(argv[0], str(error), 126))
+
+
+def _search(argv: list[str], env: dict[str, str]) -> NoReturn:
+    """As `os.execvpe`, which imports, and nothing can be imported any more."""
+    name, told = argv[0], None
+    folders = [""] if "/" in name else [f"{folder}/" for folder in env.get("PATH", "/usr/bin:/bin").split(":")]
+    for folder in folders:
+        try:
+            os.execve(folder + name, argv, env)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            told = told or error
+    raise told or FileNotFoundError(name)
 
 
 def complain(name: str, why: str, code: int) -> int:

@@ -1,13 +1,18 @@
 """Landlock: which files this process and its children may touch, for good (see landlock(7)). Stdlib only."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import os
 import stat
 import struct
-from collections.abc import Iterable
 
 from tools.sandbox.kernel import libc, syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # From this ABI on a domain also stops signals and abstract unix sockets that lead out of it.
 ABI_SCOPED = 6

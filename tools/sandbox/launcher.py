@@ -13,20 +13,24 @@ EGRESS_FD is a unix socket: with `network`, the socket that listens on 127.0.0.1
 out there.
 """
 
+from __future__ import annotations
+
 import encodings.ascii
 import encodings.latin_1  # noqa: F401
 import errno
-import json
 import os
-import signal
 import sys
-from collections.abc import Callable
-from typing import Any
 
 if not __package__:
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from tools.sandbox import bubblewrap, confine, kernel, landlock, loopback, namespaces, seccomp, supervise
+from tools.sandbox import bubblewrap, confine, kernel, landlock, namespaces, seccomp, supervise
+from tools.sandbox.light import from_json, signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 
 def main() -> None:
@@ -34,6 +38,8 @@ def main() -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     kernel.close_all_but({spec_fd, status_fd, leash_fd, *egress})
     spec = _read(spec_fd)
+    if spec["network"]:  # everything is imported before another user does it, who may not reach the files
+        from tools.sandbox import loopback  # noqa: F401
     for descriptor in (status_fd, leash_fd, *egress):
         os.set_inheritable(descriptor, False)
     report = supervise.reporter(status_fd)
@@ -148,6 +154,8 @@ def _start_bwrap(
         os.close(tells)
         os.close(waits)
         try:
+            from tools.sandbox import loopback
+
             loopback.hand_out_from_inside(told, egress_fd)
         except BaseException:
             os.kill(child, signal.SIGKILL)
@@ -203,7 +211,7 @@ def _read(spec_fd: int) -> dict[str, Any]:
     while part := os.read(spec_fd, 1 << 16):
         parts.append(part)
     os.close(spec_fd)
-    spec: dict[str, Any] = json.loads(b"".join(parts))
+    spec: dict[str, Any] = from_json(b"".join(parts).decode())
     return spec
 
 

@@ -4,6 +4,7 @@ The socket is made inside the command's network namespace and its descriptor goe
 it: whatever the command connects to there, it speaks to the worker's proxy and to nothing else.
 """
 
+import array  # noqa: F401  socket.send_fds would import it when nothing can be read any more
 import errno
 import fcntl
 import json
@@ -15,8 +16,7 @@ import struct
 import time
 
 from tools.sandbox import kernel
-
-PROXY_PORT = 3128
+from tools.sandbox.confine import PROXY_PORT
 
 _BACKLOG = 128
 _READY_S = 10.0

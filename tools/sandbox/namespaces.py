@@ -5,13 +5,18 @@ the view of the file system, forks the command, and reaps whatever is orphaned t
 every process of the namespace, which is what makes "no survivors" certain here.
 """
 
-import os
-import signal
-import stat
-from collections.abc import Callable
-from typing import Any, NoReturn
+from __future__ import annotations
 
-from tools.sandbox import confine, kernel, loopback
+import os
+import stat
+
+from tools.sandbox import confine, kernel
+from tools.sandbox.light import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 
 _PRIVATE = {"/tmp": "size=64m,mode=1777", "/dev/shm": "size=64m,mode=1777"}
 
@@ -89,6 +94,8 @@ def first_process(spec: dict[str, Any], report: Callable[..., None], egress_fd: 
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         read, write = build_view(spec)
         if egress_fd is not None:
+            from tools.sandbox import loopback
+
             loopback.bring_up()
             loopback.hand_out(egress_fd)
         command = os.fork()

@@ -1,14 +1,18 @@
 """The launcher's watch over the command: memory, end, and the certainty that nothing outlives it. Stdlib only."""
 
-import contextlib
-import json
+from __future__ import annotations
+
 import os
 import resource
 import select
-import signal
 import time
-from collections.abc import Callable
-from typing import Any
+
+from tools.sandbox.light import as_json_line, signal, suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 _TICK_S = 0.05
 _SWEEP_S = 5.0
@@ -193,12 +197,12 @@ def reporter(status_fd: int) -> Callable[..., None]:
     """A function that writes its keywords as one JSON line to the worker."""
 
     def report(**facts: Any) -> None:
-        with contextlib.suppress(OSError):  # the worker may be gone; the sweep goes on
-            os.write(status_fd, (json.dumps(facts) + "\n").encode())
+        with suppress(OSError):  # the worker may be gone; the sweep goes on
+            os.write(status_fd, as_json_line(facts))
 
     return report
 
 
 def _send(pid: int, number: int) -> None:
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         os.kill(pid, number)
