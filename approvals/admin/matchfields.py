@@ -19,6 +19,7 @@ DAYS = [(day, day.capitalize()) for day in clock.DAYS]
 _LISTS = {
     "programs": ("Programs", "What a command runs: pytest, npm. Patterns with *, comma between."),
     "network": ("Network", "Hosts that the call asks to reach: pypi.org, *.example.org; * is any."),
+    "secrets": ("Secrets", "Handles of secrets that the call asks for: deploy-*; * is any."),
     "agents": ("Agents", "Names, comma between; * stands for anything."),
     "owners": ("Owners", "Usernames of who submitted the job."),
     "groups": ("Owners' groups", "The owner is in one of these."),

@@ -157,7 +157,7 @@ class PolicyRuleAdmin(OneByOne):
                 "fields": [
                     ("match_branches", "match_environments"),
                     ("match_repositories", "match_programs"),
-                    ("match_network",),
+                    ("match_network", "match_secrets"),
                     ("match_agents", "match_risk_at_least"),
                     ("match_owners", "match_groups"),
                     ("match_risks", "match_effects"),

@@ -18,7 +18,7 @@ LENGTH_MAX = 2000
 FIELDS = {
     "call": frozenset(
         {"tool", "args", "effect", "queue", "risk", "risk_score", "program", "programs", "command", "branch"}
-        | {"network", "first_use"}
+        | {"network", "secrets", "first_use"}
     ),
     "job": frozenset(
         {"id", "agent", "owner", "groups", "repository", "branch", "labels", "kind"}
@@ -34,6 +34,7 @@ _READS = {
     ("call", "command"): "programs",
     ("call", "branch"): "branch",
     ("call", "network"): "network",
+    ("call", "secrets"): "secrets",
     ("call", "first_use"): "first_use",
     ("job", "seen"): "seen",
     ("job", "spent"): f"spent:{JOB_SPENT}",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tools.risk import command_facts, hosts_of
+from tools.risk import command_facts, hosts_of, secrets_of
 
 JOB_SPENT, OWNER_SPENT = "job/0/*", "owner/24/*"  # what `job.spent` and `job.owner_spent` read (see `budget_key`)
 NOTHING = {"calls": 0, "tokens": 0, "minutes": 0}
@@ -58,6 +58,11 @@ class PolicyInput:
         return hosts_of(self.tool, self.arguments)
 
     @property
+    def secrets(self) -> tuple[str, ...] | None:
+        """The handles of the secrets that the call asks for, () where it asks for none."""
+        return secrets_of(self.tool, self.arguments)
+
+    @property
     def command(self) -> Mapping[str, Any] | None:
         """What is read of the command that the call runs (`tools.commands.facts`); None where it runs none."""
         return command_facts(self.tool, self.arguments)
@@ -81,6 +86,8 @@ class PolicyInput:
             call["branch"] = self.target_branch
         if (hosts := self.network) is not None:
             call["network"] = list(hosts)
+        if (handles := self.secrets) is not None:
+            call["secrets"] = list(handles)
         if self.first_use is not None:
             call["first_use"] = self.first_use
         job: dict[str, Any] = {

@@ -20,7 +20,10 @@ EFFECTS, RISKS = ("read", "repeatable", "once"), ("low", "medium", "high")
 ACCOUNTS = ("job", "owner", "agent", "tenant")
 MEASURES = ("calls", "tokens", "minutes")
 HOURS_MAX = 31 * 24
-_LISTS = ("programs", "agents", "owners", "groups", "tenants", "repositories", "branches", "environments", "after")
+_LISTS = (
+    *("programs", "secrets", "agents", "owners", "groups", "tenants"),
+    *("repositories", "branches", "environments", "after"),
+)
 _CHOICES = {"effects": EFFECTS, "risks": RISKS}
 FIELDS = frozenset({*_LISTS, *_CHOICES, "network", "labels", "risk_at_least", "time", "first_use", "spent"})
 _SPENT = frozenset({"per", "hours", "tools", *MEASURES})
@@ -30,8 +33,8 @@ Test = Callable[[PolicyInput, bool], bool]
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """reads: the facts beside the call and its job that it asks for: "programs", "branch", "network", "risk_score",
-    "first_use", "seen", "time", and "spent:" with an account."""
+    """reads: the facts beside the call and its job that it asks for: "programs", "branch", "network", "secrets",
+    "risk_score", "first_use", "seen", "time", and "spent:" with an account."""
 
     tests: tuple[tuple[str, Test], ...]
     reads: frozenset[str]
@@ -115,6 +118,17 @@ def _programs(given: Any) -> tuple[Test, set[str]]:
         return (all if strict else any)(patterns.fit(program) for program in call.programs)
 
     return test, {"programs"}
+
+
+def _secrets(given: Any) -> tuple[Test, set[str]]:
+    patterns = Patterns(given)
+
+    def test(call: PolicyInput, strict: bool) -> bool:
+        if call.secrets is None:
+            return not strict
+        return bool(call.secrets) and (all if strict else any)(patterns.fit(name) for name in call.secrets)
+
+    return test, {"secrets"}
 
 
 def _branches(given: Any) -> tuple[Test, set[str]]:
@@ -203,6 +217,7 @@ _BUILT: dict[str, Callable[[Any], tuple[Test, set[str]]]] = {
     "environments": _value(lambda call: call.environment),
     "groups": _groups,
     "programs": _programs,
+    "secrets": _secrets,
     "branches": _branches,
     "network": _network,
     "effects": _choice(lambda call: str(call.effect)),

@@ -121,7 +121,7 @@ class Published:
         return Needs(
             facts=facts,
             passing=any(fact.startswith(_PASSING) for fact in facts),
-            per_call=reading or bool(facts & {"programs", "branch", "network", "risk_score"}),
+            per_call=reading or bool(facts & {"programs", "branch", "network", "secrets", "risk_score"}),
         )
 
 

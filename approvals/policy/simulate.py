@@ -131,6 +131,7 @@ def _shown(name: str, given: PolicyInput) -> str:
         "environments": given.environment,
         "branches": given.target_branch,
         "programs": None if given.programs is None else ", ".join(given.programs),
+        "secrets": None if given.secrets is None else ", ".join(given.secrets),
         "network": None if given.network is None else ", ".join(given.network),
         "effects": given.effect,
         "risks": given.risk,

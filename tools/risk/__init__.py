@@ -4,6 +4,7 @@ This only decides whether people are asked. What a call can do is bounded by the
 """
 
 from tools.risk.assess import HIGH_FROM, MEDIUM_FROM, Place, assess, assess_each, opinion_of, raised
+from tools.risk.handles import secrets_of
 from tools.risk.hosts import hosts_of
 from tools.risk.programs import command_facts, programs_of
 from tools.risk.reach import reach_of
@@ -23,4 +24,5 @@ __all__ = [
     "programs_of",
     "raised",
     "reach_of",
+    "secrets_of",
 ]
