@@ -94,7 +94,7 @@ def run(
             box.close()
             if writes and (tool.needs_profile != "read" or box.record_sandbox()):
                 quota.note(workspace)
-        return _storable(result, box)
+        return _storable(_with_undo(tool, call, result), box)
 
 
 def preview(call: Call, *, subject: str = "") -> tuple[str, dict[str, Any]]:
@@ -162,7 +162,13 @@ def probe(call: Call, *, subject: str = "") -> Result | None:
         if found is None:
             return None
         keep_found(box.workspace, subject)
-        return _storable(found, box)
+        return _storable(_with_undo(tool, call, found), box)
+
+
+def _with_undo(tool: Tool, call: Call, result: Result) -> Result:
+    """With the call that would take it back, where the tool knows one."""
+    undo = tool.undo(call.arguments, result.data) if result.ok else None
+    return result if undo is None else replace(result, data={**result.data, "undo": undo})
 
 
 def _tool(call: Call) -> Tool:

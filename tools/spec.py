@@ -285,6 +285,13 @@ class Tool(ABC):
         """What would happen, as text for the approver: a dry run, a diff. Has no effect."""
         return ""
 
+    def undo(self, arguments: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The call that takes this one back, {"tool", "arguments"}, by the data of its result; None where there is none.
+
+        The runner puts it into the result's data as `undo`, for whoever plans to take it back.
+        """
+        return None
+
     @abstractmethod
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         """Does it.

@@ -166,7 +166,9 @@ def test_a_message_may_not_forge_the_trailer(door: Door):
 
 def test_branches_are_made_once_and_checked_out(door: Door):
     first = door.ok("git.branch", create="feature/a")
-    assert door.ok("git.branch", create="feature/a").data == first.data
+    again = door.ok("git.branch", create="feature/a").data
+    assert (again["sha"], again["created"], first.data["created"]) == (first.data["sha"], False, True)
+    assert first.data["undo"]["tool"] == "git.delete_branch" and "undo" not in again
     door.commit({"a.txt": "a\n"})
     taken = door.run("git.branch", create="feature/a")
     assert (taken.ok, taken.data["code"]) == (False, "branch_exists")

@@ -39,10 +39,6 @@ class GitTool(Tool):
             ToolFailed, ToolRefused, SandboxUnavailable
         """
 
-    def undo(self, arguments: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The call that takes this one back, {"tool", "arguments"}, by what it gave; None where there is none."""
-        return None
-
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         try:
             with self._lock(box) as locked:
@@ -50,7 +46,6 @@ class GitTool(Tool):
                 if locked is not None:
                     take_back(git)
                 result = self.operate(arguments, git)
-            result = self._with_undo(arguments, result)
         except Declined as declined:
             result = refusal(declined)
         missing = max(0, len(result.text) - TEXT_MAX_CHARS)
@@ -60,10 +55,6 @@ class GitTool(Tool):
             truncated_bytes=result.truncated_bytes + missing,
             sandbox=box.record_sandbox(),
         )
-
-    def _with_undo(self, arguments: Mapping[str, Any], result: Result) -> Result:
-        call = self.undo(arguments, result.data) if result.ok else None
-        return result if call is None else replace(result, data={**result.data, "undo": call})
 
     def _lock(self, box: Box) -> AbstractContextManager[int | None]:
         if not self.writes and not rebasing(box.workspace):
