@@ -72,7 +72,9 @@ def page(tool: Tool) -> str:
         if len(shown) > LINE_MAX:
             shown = json.dumps(call, indent=2, ensure_ascii=False)
         why = f": {'; '.join(risk.reasons)}" if risk.reasons else ""
-        text += f"\n```json\n{shown}\n```\n\nRead by people as `{cell(tool.describe(arguments))}`. Risk {risk.level}{why}.\n"
+        text += (
+            f"\n```json\n{shown}\n```\n\nRead by people as {_code(tool.describe(arguments))}. Risk {risk.level}{why}.\n"
+        )
     return text
 
 
@@ -138,6 +140,12 @@ def _said(tool: Tool, method: str) -> str:
 def _plain_risk(tool: Tool) -> str:
     level = "low" if tool.effect is Effect.READ else "medium"
     return f"By its arguments, as the examples show; {level} where nothing speaks for more."
+
+
+def _code(text: str) -> str:
+    """As Markdown's code, whatever it holds."""
+    text = cell(text)
+    return f"`{text}`" if "`" not in text else f"`` {text} ``"
 
 
 def _lower(text: str) -> str:
