@@ -7,6 +7,7 @@ countersign.E004  FLOWER_URL without FLOWER_BASIC_AUTH
 countersign.W005  no policy is published, so that nothing runs (with --database)
 countersign.E005  OIDC_ISSUER without its client, or groups of a claim that is not named
 countersign.E006  APPROVAL_CHANNELS names what is no channel
+countersign.E007  EGRESS_EXCEPTIONS names what is no address
 countersign.W101  PUBLIC_URL is not https (deploy)
 countersign.W102  the mailbox page, which shows every mail to staff, is on (deploy)
 countersign.W103  repositories by local path are allowed (deploy)
@@ -29,6 +30,7 @@ from approvals.channels import every
 from approvals.models import PolicyVersion
 from approvals.policy.startup import NOTHING_RUNS
 from tools import registry
+from tools.egress.addresses import Exceptions
 
 
 @register(Tags.compatibility)
@@ -110,6 +112,16 @@ def channels(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         every()
     except ImproperlyConfigured as error:
         return [Error(str(error), hint="See docs/howto/notifications.md.", id="countersign.E006")]
+    return []
+
+
+@register(Tags.security)
+def egress(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The addresses that calls may reach are addresses."""
+    try:
+        Exceptions.parse(settings.EGRESS_EXCEPTIONS)
+    except ValueError as error:
+        return [Error(f"EGRESS_EXCEPTIONS: {error}.", hint="10.1.2.3:443, 10.8.0.0/16", id="countersign.E007")]
     return []
 
 

@@ -110,7 +110,7 @@ class Exec(_ShellTool):
     name: ClassVar[str] = "shell.exec"
     examples = (
         {"argv": ["python3", "-m", "unittest"]},
-        {"argv": ["pip", "install", "requests"]},
+        {"argv": ["pip", "install", "requests"], "network": ["pypi.org", "files.pythonhosted.org"]},
         {"argv": ["rm", "-rf", "build"]},
     )
     summary: ClassVar[str] = (
