@@ -10,6 +10,7 @@ _BUILTIN: tuple[str, ...] = (
     "files",
     "patching",
     "arranging",
+    "code",
     "git",
     "http",
     "human",
