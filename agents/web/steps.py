@@ -10,6 +10,7 @@ from typing import Any
 from agents.engine.failures import outlook
 from agents.models import Attempt, Job, LlmCall, Step
 from agents.states import STEP_DONE, StepState
+from agents.web.checks import Checks, checks_of
 from agents.web.labels import STEP_LABELS, command, describe, step_badge, step_label, under_way
 from agents.web.maps import Progress, chunks_to_show, progress_of, spec_of
 from agents.web.reached import Reached, reached
@@ -243,6 +244,7 @@ class Panel:
     sandbox: str
     connections: list[Reached]
     connections_more: int
+    checks: Checks | None
     error: str
     outlook: str
     model: ModelCall | None
@@ -287,6 +289,7 @@ def panel_of(step: Step, work: Work, now: datetime) -> Panel:
         ),
         connections=connections,
         connections_more=connections_more,
+        checks=checks_of(step.tool, _object(result.get("data"))),
         error=readable(step.error),
         outlook=readable(outlook(step)),
         model=_model_call(step, result) if step.tool == THINK else None,
