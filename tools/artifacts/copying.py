@@ -3,6 +3,8 @@
 import codecs
 import hashlib
 import os
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -11,7 +13,9 @@ from tools import redact
 from tools.builtin.beneath import Beneath, NotThere
 from tools.errors import OverQuota, ToolFailed, ToolRefused
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 18
+_OVERLAP = 1 << 15
+_READABLE = re.compile(rb"[\t\n\r -~]{8,}")  # no secret that is looked for is shorter
 _LOOKED_AT = 8192  # bytes by which text is told from what is not
 
 
@@ -47,39 +51,68 @@ def copy(tree: Beneath, path: str, target: Path, *, most_bytes: int) -> Copied:
 
 
 def _through(source: int, out: IO[bytes], path: str, most_bytes: int) -> Copied:
-    redactor = redact.Redactor()
-    # surrogates carry bytes that are not UTF-8 through, so that what holds no secret comes out as it went in
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    digest, plain = hashlib.sha256(), hashlib.sha256()
-    size = read = marks = 0
-    text = True
+    first = os.pread(source, _LOOKED_AT, 0)
+    text = b"\0" not in first
+    written = _Written(out)
+    taken_out = (_text if text else _other)(_parts(source, path, most_bytes), written, path)
+    out.flush()
+    os.fsync(out.fileno())
+    return Copied(sha256=written.digest.hexdigest(), size_bytes=written.size_bytes, redacted=taken_out, text=text)
 
-    def write(piece: str) -> None:
-        nonlocal size, marks
-        data = piece.encode("utf-8", "surrogateescape")
-        marks += piece.count(redact.MARK)
-        digest.update(data)
-        size += len(data)
-        out.write(data)
 
+class _Written:
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self.digest = hashlib.sha256()
+        self.size_bytes = 0
+
+    def add(self, data: bytes) -> None:
+        self.digest.update(data)
+        self.size_bytes += len(data)
+        self._out.write(data)
+
+
+def _parts(source: int, path: str, most_bytes: int) -> Iterator[bytes]:
+    read = 0
     while chunk := os.read(source, _CHUNK):
-        if not read:
-            text = b"\0" not in chunk[:_LOOKED_AT]
         read += len(chunk)
         if read > most_bytes:
             raise _too_large(path, most_bytes)
+        yield chunk
+
+
+def _text(parts: Iterable[bytes], written: _Written, path: str) -> int:
+    """How many secrets were taken out."""
+    redactor = redact.Redactor()
+    # surrogates carry bytes that are not UTF-8 through, so that what holds no secret comes out as it went in
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    plain, marks = hashlib.sha256(), 0
+
+    def write(piece: str) -> None:
+        nonlocal marks
+        marks += piece.count(redact.MARK)
+        written.add(piece.encode("utf-8", "surrogateescape"))
+
+    for chunk in parts:
         plain.update(chunk)
         piece = decoder.decode(chunk)
         marks -= piece.count(redact.MARK)
         write(redactor.feed(piece))
     write(redactor.feed(decoder.decode(b"", final=True)))
     write(redactor.flush())
-    out.flush()
-    os.fsync(out.fileno())
-    changed = digest.digest() != plain.digest()
-    if changed and not text:
-        raise ToolRefused(f"{path} is not text, and holds a secret.", path=path)
-    return Copied(sha256=digest.hexdigest(), size_bytes=size, redacted=max(1, marks) if changed else 0, text=text)
+    return max(1, marks) if written.digest.digest() != plain.digest() else 0
+
+
+def _other(parts: Iterable[bytes], written: _Written, path: str) -> int:
+    """What is not text goes through as it is; its runs of readable characters must hold no secret."""
+    end = b""
+    for chunk in parts:
+        written.add(chunk)
+        runs = "\0".join(run.decode("ascii") for run in _READABLE.findall(end + chunk))
+        if redact.text(runs) != runs:
+            raise ToolRefused(f"{path} is not text, and holds a secret.", path=path)
+        end = (end + chunk)[-_OVERLAP:]
+    return 0
 
 
 def _too_large(path: str, most_bytes: int) -> OverQuota:
