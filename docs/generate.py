@@ -182,7 +182,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 # Read from the environment, and no setting of ours.
-FOREIGN = {"PATH"}
+FOREIGN = {"PATH", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
