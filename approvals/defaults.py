@@ -116,6 +116,13 @@ RULES: list[tuple[str, list[str], str, str, str]] = [
         "This command would reach hosts outside: it may send what it reads, and bring in what others wrote.",
     ),
     (
+        "shell-secrets",
+        ["shell.*"],
+        "has(call.args.secrets)",
+        ASK,
+        "This command would be given a secret, and could do whatever that allows.",
+    ),
+    (
         "shell-high-risk",
         ["shell.*"],
         "call.risk == 'high'",

@@ -33,7 +33,8 @@ def test_an_older_server_is_told_and_gets_a_draft_that_names_them_all():
     assert "git.push_tag" in told[0].says and "policy cover" in told[0].todo
     out = io.StringIO()
     call_command("policy", "cover", stdout=out)
-    assert out.getvalue().startswith("default@2 is a draft with rules for git.branch")
+    assert out.getvalue().startswith("default@2 is a draft with rules for ")
+    assert "git.branch" in out.getvalue()
     made = PolicyRule.objects.filter(version__number=2)
     assert made.get(name="git-push").approvers == root.groups.get()
     assert made.get(name="git-local-2").effect == "allow"
