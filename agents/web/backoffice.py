@@ -27,6 +27,8 @@ GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("agents.Workflow", "account_tree", "Who may change which"),
             ("agents.WorkflowVersion", "history", "What was published, and when"),
             ("agents.Agent", "smart_toy", "Instructions, tools and limits"),
+            ("agents.ModelEndpoint", "hub", "Where models are asked, what they can do and cost"),
+            ("agents.ModelRoute", "alt_route", "Which endpoint is asked first, and which next"),
             ("agents.Repository", "source", "Remotes that jobs may work on"),
             ("agents.LlmCall", "forum", "What models were asked, how long it took"),
             ("agents.WorkerProcess", "memory", "Who serves which queue"),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.web import artifacts, control, items, triggers, views, workflows
+from agents.web import artifacts, control, items, models, triggers, views, workflows
 from agents.web.stream import stream
 
 app_name = "web"
@@ -35,6 +35,7 @@ urlpatterns = [
     path("workflows/<slug:name>/<int:number>/start", workflows.start, name="start-workflow"),
     path("workflows/<slug:name>/<int:number>/publish", workflows.publish, name="publish-workflow"),
     path("workflows/<slug:name>/<int:number>/retire", workflows.retire, name="retire-workflow"),
+    path("agents/models/", models.models, name="models"),
     path("triggers/", triggers.triggers, name="triggers"),
     path("doubt/", control.doubts, name="doubts"),
     path("doubt/<uuid:step_id>", control.answer, name="answer"),

@@ -1,0 +1,111 @@
+"""The page of models, and what admins enter about endpoints."""
+
+import itertools
+from datetime import date, timedelta
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from agents.models import LlmCall, ModelEndpoint, ModelRoute, RouteEntry
+from agents.web.bars import REST, SERIES_MAX, stacked
+from tests.factories import jobs
+from tests.factories.people import user
+from tests.integration.agents import web
+from tests.integration.agents.test_web_pages import get, strict
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def called(endpoint: str, *, cost: str = "0", error: str = "", kept: bool = False, days: int = 0, owner: str = "ada"):
+    job = jobs.goal_job(goal=f"goal of {owner}")
+    if owner != "ada":
+        type(job).objects.filter(pk=job.pk).update(owner=user(owner))
+    step = jobs.step(job, "think-1", "llm.think", arguments={"turn": 1})
+    return LlmCall.objects.create(
+        step=step,
+        job=job,
+        attempt=1,
+        endpoint="https://models.example/v1",
+        endpoint_name=endpoint,
+        model="m",
+        prompt_tokens=0 if kept else 1000,
+        completion_tokens=0 if kept else 500,
+        latency_ms=1500,
+        cost=Decimal(cost),
+        error_code=error,
+        error="it said no" if error else "",
+        from_cache=kept,
+        at=timezone.now() - timedelta(days=days),
+    )
+
+
+def test_the_page_says_how_each_endpoint_does_and_what_it_costs():
+    fast = ModelEndpoint.objects.create(name="fast", base_url="https://models.example/v1", model="tiny", cache_s=60)
+    ModelEndpoint.objects.create(
+        name="sick",
+        base_url="https://sick.example/v1",
+        model="big",
+        failures=4,
+        open_until=timezone.now() + timedelta(minutes=2),
+    )
+    route = ModelRoute.objects.create(name="main", strategy="cost", is_default=True)
+    RouteEntry.objects.create(route=route, endpoint=fast)
+    called("fast", cost="1.25")
+    called("fast", cost="0.5", days=3)
+    called("fast", kept=True)
+    called("sick", error="endpoint_failed")
+    html = get(web.signed_in(user("ada")), "/agents/models/")
+    strict(html)
+    for said in ("fast", "$1.75", "tiny at https://models.example/v1", "left alone for", "0%", "endpoint_failed"):
+        assert said in html, said
+    assert "33%" in html  # of the calls to `fast` came from the cache
+    assert "the cheapest first" in html and "default" in html
+    assert 'class="series-0"' in html and "it said no" in html
+
+
+def test_who_may_not_see_a_job_does_not_see_what_it_spent():
+    called("fast", cost="7", owner="ada")
+    called("fast", cost="0.5", owner="eve")
+    assert "$0.50" in (html := get(web.signed_in(user("eve")), "/agents/models/")) and "$7" not in html
+    admin = User.objects.create_superuser("root")
+    assert "$7.50" in get(web.signed_in(admin), "/agents/models/")
+
+
+def test_a_server_without_endpoints_shows_that_of_its_settings(settings):
+    settings.LLM_BASE_URL, settings.LLM_MODEL, settings.LLM_SCRIPTED = "http://127.0.0.1:9/v1", "scripted-demo", True
+    html = get(web.signed_in(user("ada")), "/agents/models/")
+    assert "scripted-demo at http://127.0.0.1:9/v1" in html and "No routes" in html
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [("models.example/v1", "starts with https://"), ("https://models.example/v1/chat/completions", "Leave /chat")],
+)
+def test_an_address_that_cannot_work_is_refused_with_the_reason(address, told):
+    client = web.signed_in(User.objects.create_superuser("root"))
+    form = {"name": "x", "base_url": address, "model": "m", "capabilities": ["chat"], "context_tokens": 1000}
+    form |= {"output_tokens": 100, "prompt_price": 0, "completion_price": 0, "timeout_s": 10, "cache_s": 0}
+    answer = client.post("/admin/agents/modelendpoint/add/", form)
+    assert answer.status_code == 200 and told in answer.content.decode()
+    assert (
+        client.post("/admin/agents/modelendpoint/add/", {**form, "base_url": "https://a.example/v1/"}).status_code
+        == 302
+    )
+    assert ModelEndpoint.objects.get().base_url == "https://a.example/v1"
+
+
+def test_bars_stand_on_each_other_and_more_kinds_than_colours_are_one():
+    today = date(2026, 3, 5)
+    values = {(today, f"kind {number}"): float(10 - number) for number in range(9)}
+    bars = stacked([today - timedelta(days=1), today], values, words=lambda value: f"{value:.0f}")
+    assert [name for _, name, _ in bars.series][-1] == REST and len(bars.series) == SERIES_MAX
+    assert bars.series[-1][2] == "14" and bars.bars[1].said == "54" and bars.bars[0].said == ""
+    pieces = bars.bars[1].pieces
+    assert sum(piece.height for piece in pieces) == pytest.approx(96, abs=0.1)
+    assert all(
+        above.y + above.height == pytest.approx(below.y, abs=0.05)
+        for below, above in itertools.pairwise(pieces)
+    )
+    assert stacked([today], {}, words=str).empty
