@@ -53,7 +53,7 @@ def _load(package: Package, pinned: Mapping[str, Any]) -> list[Tool]:
         raise ToolDisabled("This process has imported an older version of its code: it must be started anew.")
     try:
         return [tool for entry in package.entries for tool in tools_of(_named(entry))]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ToolDisabled(f"It does not load: {type(error).__name__}: {error}"[:500]) from error
 
 

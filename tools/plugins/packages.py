@@ -15,6 +15,7 @@ FILES_MAX = 5000
 BYTES_MAX = 64 * 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXTRA = re.compile(r"\bextra\s*==")
+_OURS = {"agents", "approvals", "audit", "config", "tools"}
 # What installers write about an installation, and what is made anew at will.
 _VOLATILE = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
 
@@ -67,16 +68,26 @@ def installed() -> list[Package]:
     importlib.invalidate_caches()
     found: dict[str, Package] = {}
     for dist in metadata.distributions():
-        entries = tuple(sorted(entry.value for entry in dist.entry_points if entry.group == GROUP))
-        name = canonical(dist.metadata["Name"] or "")
-        if entries and name and name not in found:
-            found[name] = Package(name=name, version=dist.version, entries=entries, dist=dist)
+        package = _package(dist)
+        if package is not None:
+            found.setdefault(package.name, package)
     return [found[name] for name in sorted(found)]
 
 
 def named(name: str) -> Package | None:
     """The installed plugin of this name."""
-    return next((package for package in installed() if package.name == canonical(name)), None)
+    importlib.invalidate_caches()
+    try:
+        package = _package(metadata.distribution(name))
+    except (metadata.PackageNotFoundError, ValueError):
+        return None
+    return package if package is not None and package.name == canonical(name) else None
+
+
+def _package(dist: metadata.Distribution) -> Package | None:
+    entries = tuple(sorted(entry.value for entry in dist.entry_points if entry.group == GROUP))
+    name = canonical(dist.metadata["Name"] or "") if entries else ""
+    return Package(name=name, version=dist.version, entries=entries, dist=dist) if name else None
 
 
 def canonical(name: str) -> str:
@@ -119,6 +130,8 @@ def _recorded(dist: metadata.Distribution) -> Iterator[tuple[str, Path]]:
 
 def _module_files(top: str) -> Iterator[tuple[str, Path]]:
     """Of a top-level module or package, wherever it is; a `find_spec` of such a name imports nothing."""
+    if top in _OURS:
+        raise Unreadable(f"{top} is the server's own.")
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError) as error:

@@ -327,6 +327,11 @@ def test_a_plugin_that_misbehaves_is_told_and_brings_nothing(folder, monkeypatch
     assert len(problems) == 1 and problems[0].startswith("plugin:bad: ") and said in problems[0]
 
 
+def test_a_package_that_names_the_servers_own_code_brings_nothing(folder):
+    plugins.install(folder, "bad", {"bad_tools.py": ""}, "tools.builtin.human:Ask")
+    assert sync() == ([], ["plugin:bad: tools is the server's own."])
+
+
 def test_looking_at_a_plugin_lets_it_do_nothing(folder):
     """It is asked in the sandbox: no file outside, no network, no environment of the server."""
     outside = folder / "outside"
