@@ -135,7 +135,11 @@ def _joined(parts: list[str]) -> str:
 
 def _words(command: tree_sitter.Node, data: bytes) -> tuple[str, ...]:
     words = []
+    end = command.start_byte
     for child in command.children:
+        if b"\n" in data[end : child.start_byte]:  # the grammar may take the next line's command for more words
+            raise _Opaque("its lines are ambiguous")
+        end = child.end_byte
         node = child.children[0] if child.type == "command_name" and len(child.children) == 1 else child
         words.append(_word(node, data))
     source = data[command.start_byte : command.end_byte].decode()

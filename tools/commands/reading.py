@@ -143,11 +143,14 @@ def _plain(notes: Notes, program: Program, words: list[str]) -> None:
     if program.about & given.names:
         notes.say(Risk.LOW, f"asks {program.name} about itself")
         return
+    if program.name == "cd" and not given.operands:
+        raise NotUnderstood("no folder")
     operands = list(roles(program, given.operands, given.names))
+    before = len(notes.said)
     inner = [operand for kind, operand in operands if kind == "command"]
     if program.why:
         notes.say(program.risk, f"{program.name} {program.why}")
-    elif not inner and not any(kind in ("env", "shell") for kind, _ in operands) and "-m" not in given.names:
+    elif not inner and not any(kind in ("env", "shell") for kind, _ in operands) and not _as_module(given):
         notes.say(program.risk, _mildly(program, words))
     _network(notes, program.why)
     _options(notes, program, given)
@@ -170,6 +173,8 @@ def _plain(notes: Notes, program: Program, words: list[str]) -> None:
         _scripts(notes, path)
     for path in program.writes:
         _path(notes, program, path, writing=True, quiet=program.test)
+    if len(notes.said) == before:
+        notes.say(Risk.LOW, f"{program.name} only reads")
     if _inner_git(program, notes):
         notes.code = True
         notes.say(Risk.MEDIUM, "git in another folder follows the configuration that it finds there")
@@ -179,6 +184,10 @@ def _mildly(program: Program, words: Sequence[str]) -> str:
     if program.test:
         return f"runs the project's own checks ({' '.join([program.name, *words][:4])})"
     return f"runs what the project says ({program.name})" if program.code else f"{program.name} only reads"
+
+
+def _as_module(given: Split) -> bool:
+    return any(option.kind == "module" for _, _, option in given.options)
 
 
 def _told_what(given: Split) -> bool:
@@ -216,6 +225,8 @@ def effect(notes: Notes, program: Program, kind: str, value: str) -> None:
         case "write" | "delete":
             _path(notes, program, value, writing=True)
             notes.deletes = notes.deletes or kind == "delete"
+        case "chdir" if value == "-":
+            raise NotUnderstood("the folder before")
         case "chdir":
             _path(notes, program, value, writing=False)
             notes.places = tuple(dict.fromkeys(_joined(place, value) for place in notes.places))
@@ -275,7 +286,7 @@ def _joined(place: str, path: str) -> str:
 
 def _outside(place: str, path: str) -> bool:
     joined = posixpath.join(place, path)
-    return joined.startswith(("/", "~")) or ".." in joined.split("/")
+    return joined.startswith("/") or path.startswith("~") or ".." in joined.split("/")
 
 
 def _went(notes: Notes, before: tuple[str, ...]) -> None:

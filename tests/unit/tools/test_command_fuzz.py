@@ -16,12 +16,13 @@ from tools.spec import Risk
 
 LINES = [text for _, text, _ in cases()]
 WORDS = sorted({word for text in LINES for argv in script.parse(text).commands for word in argv})
-SIGNS = list(" \t\n;|&<>(){}[]$`'\"\\~*?!#=-/.,:%^+@") + [
+SIGNS = [
+    *list(" \t\n;|&<>(){}[]$`'\"\\~*?!#=-/.,:%^+@"),
     "ls",
     "rm",
     "-rf",
     "{}",
-    "\u00a0",
+    "\xa0",
     "\x00",
     "é",
     "$(",
@@ -31,7 +32,7 @@ SIGNS = list(" \t\n;|&<>(){}[]$`'\"\\~*?!#=-/.,:%^+@") + [
 FEW = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 argv = st.tuples(
-    st.sampled_from(sorted(programs()) + ["./x", "a/b", "/bin/rm"]),
+    st.sampled_from([*sorted(programs()), "./x", "a/b", "/bin/rm"]),
     st.lists(st.sampled_from(WORDS) | st.text(max_size=8), max_size=6),
 )
 

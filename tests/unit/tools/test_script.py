@@ -68,6 +68,12 @@ def test_a_shell_agrees_on_words_and_joins() -> None:
     assert _sh(read.text) == _sh(text) == 'a|b c|d"e|f|gh'
 
 
+def test_a_line_that_the_grammar_joins_to_the_one_before_is_not_taken_for_words() -> None:
+    text = "echo a | base64 -d | cd,. m\nrm -,. && cd ,. && bm s\nrm -rf x"
+    read = parse(text)
+    assert read.opaque or ("rm", "-,.") in read.commands
+
+
 def test_deep_nesting_does_not_break_the_reader() -> None:
     assert parse("(" * 5000 + "ls" + ")" * 5000).opaque
     assert len(parse(" && ".join(["ls"] * 3000)).commands) == 3000
