@@ -15,6 +15,7 @@ _SIZE = re.compile(rb"([0-9A-Fa-f]{1,12})(?:[ \t]*;[^\r\n\x00]*)?")
 _LINE_MAX = 1024
 _TRAILERS_MAX = 8192
 _HELLO_MAX = 32 * 1024
+_RECORDS_MAX = 32
 _HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME = 0x16, 1, 0
 
 
@@ -48,7 +49,8 @@ class Chunked:
 
     def __init__(self) -> None:
         self.over = False
-        self._held = b""
+        self._held = bytearray()
+        self._place = 0  # in it, of what is not judged yet
         self._left = 0  # of the chunk's bytes
         self._ending = False  # the line end behind a chunk is due
         self._last = False  # the chunk of size 0 came; trailers are due
@@ -57,27 +59,31 @@ class Chunked:
     def feed(self, data: bytes) -> bytes:
         """See `Filter`."""
         self._held += data
-        made = []
-        while self._held and not self.over:
+        made = bytearray()
+        while self._place < len(self._held) and not self.over:
             if self._left:
-                part, self._held = self._held[: self._left], self._held[self._left :]
+                part = self._held[self._place : self._place + self._left]
+                self._place += len(part)
                 self._left -= len(part)
                 self._ending = not self._left
-                made.append(part)
+                made += part
                 continue
             line = self._line()
             if line is None:
                 break
-            made.append(self._judged(line))
-        return b"".join(made)
+            made += self._judged(line)
+        del self._held[: self._place]
+        self._place = 0
+        return bytes(made)
 
     def _line(self) -> bytes | None:
-        line, found, rest = self._held.partition(b"\r\n")
-        if not found:
-            if len(self._held) > _LINE_MAX:
+        end = self._held.find(b"\r\n", self._place, self._place + _LINE_MAX + 2)
+        if end < 0:
+            if len(self._held) - self._place > _LINE_MAX:
                 raise BadRequest("a line of its body is too long")
             return None
-        self._held = rest
+        line = bytes(self._held[self._place : end])
+        self._place = end + 2
         return line
 
     def _judged(self, line: bytes) -> bytes:
@@ -175,12 +181,13 @@ def server_name(data: bytes) -> str | None:
 
 def _handshake(data: bytes) -> bytes:
     """The first handshake message, put together from its records."""
-    message, place = b"", 0
+    message, place, records = b"", 0, 0
     while len(message) < 4 or len(message) < 4 + int.from_bytes(message[1:4]):
         if len(data) < place + 5:
             raise Incomplete
         kind, major, _, size = struct.unpack_from(">BBBH", data, place)
-        if kind != _HANDSHAKE or major != 3 or not 0 < size <= 1 << 14:
+        records += 1
+        if kind != _HANDSHAKE or major != 3 or not 0 < size <= 1 << 14 or records > _RECORDS_MAX:
             raise ToolRefused("Its TLS hello is malformed.")
         if len(data) < place + 5 + size:
             raise Incomplete

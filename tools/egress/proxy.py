@@ -28,6 +28,7 @@ OPEN_MAX = 64
 
 _END_S = 2.0  # for the connections' threads, when the command has ended
 _DRAIN_S = 0.5
+_PAUSE_S = 0.05
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _STATUS = {400: "Bad Request", 403: "Forbidden", 408: "Request Timeout", 502: "Bad Gateway"}
 
@@ -121,8 +122,9 @@ class Proxy:
                     continue
                 try:
                     client, _ = listener.accept()
-                except OSError:
+                except OSError:  # it went away, or there are no descriptors left
                     self._slots.release()
+                    self._ended.wait(_PAUSE_S)
                     continue
                 self._start(client)
 
@@ -194,6 +196,8 @@ class Proxy:
             self._open.add(made.sock)
         why, refused = "the connection broke off", False
         try:
+            if self._ended.is_set():
+                return
             upward = _filter(request)
             if request.tunnel:
                 client.sendall(_ESTABLISHED)
@@ -226,8 +230,9 @@ class Proxy:
             BadRequest, TimeoutError, OSError
         """
         deadline_s = time.monotonic() + self._timeouts.head_s
-        said = b""
-        while b"\r\n\r\n" not in said:
+        said = bytearray()
+        end = -1
+        while end < 0:
             if len(said) > requests.HEAD_MAX:
                 raise requests.BadRequest("its head is too long")
             left_s = deadline_s - time.monotonic()
@@ -239,9 +244,10 @@ class Proxy:
                 if not said:
                     return b"", b""
                 raise requests.BadRequest("its head is cut off")
+            seen = max(0, len(said) - 3)
             said += part
-        head, _, rest = said.partition(b"\r\n\r\n")
-        return head + b"\r\n\r\n", rest
+            end = said.find(b"\r\n\r\n", seen)
+        return bytes(said[: end + 4]), bytes(said[end + 4 :])
 
 
 def _filter(request: requests.Request) -> Filter:

@@ -11,7 +11,7 @@ from tools.egress.bodies import Filter
 from tools.egress.record import Connection
 
 _CHUNK = 64 * 1024
-_HELD_MAX = 256 * 1024
+_HELD_MAX = 128 * 1024
 _TICK_S = 0.5
 
 

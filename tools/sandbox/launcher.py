@@ -2,9 +2,9 @@
 [EGRESS_FD]`.
 
 SPEC_FD holds a JSON object: tier ("bwrap", "ns", "ll"), argv, env, cwd, read (paths), write (paths), uid and gid (to
-drop to when started as root), network (is the egress proxy reachable), worker (the pid that must be our parent), limits (cpu_s, memory_bytes, data_bytes,
-file_size_bytes, open_files, processes), grace_s (between SIGTERM and SIGKILL when we are told to stop),
-leash_s, wall_s.
+drop to when started as root), network (is the egress proxy reachable), worker (the pid that must be our parent), limits
+(cpu_s, memory_bytes, data_bytes, file_size_bytes, open_files, processes), grace_s (between SIGTERM and SIGKILL when we
+are told to stop), leash_s, wall_s.
 STATUS_FD receives JSON lines: `setup_error` if nothing ran; `exit` or `signal` of the command; and at the end
 `ended_by`, `clean`, `max_rss_bytes`, `cpu_s`. SIGTERM stops the command; the death of the worker does too.
 LEASH_FD gets a byte of the worker's now and then: a worker that hangs (in a database call, say) can stop nothing, so after

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from approvals.defaults import RULES
 from approvals.policy import conditions, matching
+from approvals.policy.match import matches
 from tests.unit.approvals.test_policy_matching import CALL
 
 
@@ -63,3 +65,19 @@ def test_conditions_see_the_hosts():
 @pytest.mark.parametrize("wrong", ["pypi.org", [], [""], ["http://x"], ["*.org"], ["a b"], [1]])
 def test_wrong_hosts_are_refused(wrong):
     assert matching.problems({"network": wrong})
+
+
+@pytest.mark.parametrize("tool", ["shell.exec", "shell.script"])
+def test_a_new_server_asks_people_about_a_command_with_a_network(tool):
+    """Whatever its risk is said to be."""
+
+    def decided(given: Any) -> tuple[str, str]:
+        scope = conditions.scope(replace(given, risk="low").variables())
+        return next(
+            (name, effect)
+            for name, tools, condition, effect, _ in RULES
+            if matches(tools, tool) and conditions.holds(condition, scope)
+        )
+
+    assert decided(asking("pypi.org", tool=tool)) == ("shell-network", "ask")
+    assert decided(asking(tool=tool)) == ("shell", "allow")
