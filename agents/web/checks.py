@@ -6,6 +6,7 @@ from typing import Any
 from agents.web.words import duration, readable
 
 SHOWN_MAX = 50
+_ORDER = ("passed", "failed", "errors", "warnings", "skipped", "changed")
 _TONES = {"passed": "good", "failed": "bad", "errors": "bad", "warnings": "warn"}
 
 
@@ -40,13 +41,11 @@ def checks_of(tool: str, data: dict[str, Any]) -> Checks | None:
         return None
     findings = [one for one in _list(found.get("findings")) if isinstance(one, dict)]
     files = [readable(str(name)) for name in _list(data.get("files"))]
-    counts = found.get("counts")
     return Checks(
         title={"test": "Tests", "lint": "Findings", "format": "Format"}.get(str(found.get("kind")), "Checks"),
         counts=[
-            (number, readable(name), _TONES.get(name, "") if number else "")
-            for name, number in (counts if isinstance(counts, dict) else {}).items()
-            if isinstance(number, int)
+            (number, name, _TONES.get(name, "") if number else "")
+            for name, number in sorted(_counts(found.get("counts")), key=lambda one: _ORDER.index(one[0]))
         ],
         lines=[_line(one) for one in findings[:SHOWN_MAX]],
         more=max(0, len(findings) - SHOWN_MAX) + _int(found.get("more")),
@@ -56,9 +55,19 @@ def checks_of(tool: str, data: dict[str, Any]) -> Checks | None:
     )
 
 
+def _counts(given: Any) -> list[tuple[str, int]]:
+    return (
+        [(name, number) for name, number in given.items() if name in _ORDER and isinstance(number, int)]
+        if isinstance(given, dict)
+        else []
+    )
+
+
 def _line(one: dict[str, Any]) -> Line:
     line, column = _int(one.get("line")), _int(one.get("column"))
-    place = readable(str(one.get("file", ""))) + (f":{line}" if line else "") + (f":{column}" if line and column else "")
+    place = (
+        readable(str(one.get("file", ""))) + (f":{line}" if line else "") + (f":{column}" if line and column else "")
+    )
     severity = str(one.get("severity"))
     return Line(
         place=place,
