@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from config.doctor import database, installation, machine, plugins, secrets, services
+from config.doctor import database, installation, machine, plugins, room, secrets, services
 from config.doctor.finding import Finding, fail
 
 Look = Callable[[], Iterator[Finding]]
@@ -13,6 +13,7 @@ MACHINE: dict[str, Look] = {
     "sandbox": machine.sandbox,
     "secrets": machine.secret_files,
     "folders": machine.folders,
+    "room": room.room,
 }
 DATABASE: dict[str, Look] = {
     "postgresql": database.server,

@@ -11,6 +11,7 @@ import pytest
 from pytest_django import Settings
 
 from audit.ids import uuid7
+from config.doctor.room import room
 from tools import permits, quota, registry, runner
 from tools.box import SandboxBox
 from tools.builtin.beneath import Beneath
@@ -19,6 +20,7 @@ from tools.models import Permit
 from tools.quota import disk
 from tools.quota.bounds import MIB, Bounds
 from tools.quota.measure import DEPTH_MAX, Usage, measure
+from tools.quota.shared import shares_blocks
 from tools.spec import Box, Call, Completed, Effect, Limits, Result, Tool, Workspace
 from tools.workspaces import remove, workspace_for
 
@@ -238,3 +240,13 @@ def test_a_tool_that_writes_by_itself_does_not_add_to_a_full_workspace(
     with pytest.raises(OverQuota, match="Remove files"):
         fill(1)
     assert Permit.objects.filter(spent_at=None).count() == 1, "the permit of what did not run is unspent"
+
+
+def test_the_doctor_says_what_room_there_is(workspace: Workspace, settings: Settings) -> None:
+    quota.note(workspace)
+    (found,) = room()
+    assert (found.level, "MiB are free" in found.says) == ("ok", True)
+    assert ("share blocks" in found.says) is shares_blocks(workspace.root.parent)
+    settings.WORKSPACE_DISK_FREE_MB = 1 << 40
+    (found,) = room()
+    assert (found.level, "disk of the workspaces is full" in found.says) == ("fail", True)
