@@ -1,4 +1,5 @@
-"""Every option of every specification, really run: `python -m tests.fuzz.specifications [--seed N] [--every N]`.
+"""Every option of every specification, really run: `python -m tests.fuzz.specifications [--seed N] [--every N]
+[--from PROGRAM]`.
 
 For each program that is installed here, each listed option is used once with a likely value and operands. What would
 run unasked runs in the sandbox under a tracer, and what did more than was judged is printed. Takes some minutes.
@@ -20,7 +21,10 @@ TEXTS = ("1", "x", "2", "made")
 BATCH = 80
 
 
-def lines(seed: int) -> Iterator[str]:
+SLOW = ("yes", "sleep", "watch", "locale")
+
+
+def lines(seed: int, first: str) -> Iterator[str]:
     from tools.commands import programs
     from tools.commands.specs import Program
 
@@ -43,8 +47,10 @@ def lines(seed: int) -> Iterator[str]:
             if not program.modes:
                 yield from of([*words, name], sub)
 
-    for name, program in programs().items():
-        if shutil.which(name, path="/usr/local/bin:/usr/bin:/bin"):
+    names = list(programs())
+    for name in names[names.index(first) if first else 0 :]:
+        program = programs()[name]
+        if name not in SLOW and shutil.which(name, path="/usr/local/bin:/usr/bin:/bin"):
             yield from of([name], program)
 
 
@@ -52,6 +58,7 @@ def main() -> int:
     given = argparse.ArgumentParser(description=__doc__)
     given.add_argument("--seed", type=int, default=0)
     given.add_argument("--every", type=int, default=1, help="take every Nth line")
+    given.add_argument("--from", dest="first", default="", help="begin with this program")
     wanted = given.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.test")
     import django
@@ -59,7 +66,7 @@ def main() -> int:
     django.setup()
     from tests.integration.tools.test_command_oracle import unasked, watched
 
-    todo = list(dict.fromkeys(line for line in lines(wanted.seed) if unasked(line)))[:: wanted.every]
+    todo = list(dict.fromkeys(line for line in lines(wanted.seed, wanted.first) if unasked(line)))[:: wanted.every]
     print(f"{len(todo)} lines", flush=True)
     found = 0
     for start in range(0, len(todo), BATCH):

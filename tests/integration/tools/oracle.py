@@ -31,7 +31,7 @@ for number, case in enumerate(json.loads(sys.argv[1])):
         pass
     try:
         subprocess.run(["/bin/sh", "-c", case["text"]], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, timeout=10)
+                       stderr=subprocess.DEVNULL, timeout=5)
     except subprocess.TimeoutExpired:
         pass
 try:
