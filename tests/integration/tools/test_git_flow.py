@@ -183,7 +183,8 @@ def test_a_branch_of_origin_is_checked_out_as_a_local_one(door: Door, remote: Re
     assert door.run("git.checkout", ref="topic").ok is False
     assert list(door.ok("git.fetch").data["changed"]) == ["origin/topic"]
     result = door.ok("git.checkout", ref="topic")
-    assert result.data == {"branch": "topic", "sha": remote.sha("topic")}
+    assert (result.data["branch"], result.data["sha"]) == ("topic", remote.sha("topic"))
+    assert result.data["undo"] == {"tool": "git.checkout", "arguments": {"ref": "main"}}
 
 
 def test_checkout_does_not_overwrite_changes(door: Door):
