@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from agents.models import Agent
 
 NAME = "developer"
-TOOLS = ["files.*", "git.*", "shell.*", "artifacts.keep", "human.ask"]
+TOOLS = ["files.*", "git.*", "shell.*", "code.*", "http.fetch", "artifacts.keep", "human.ask"]
 READING = ["files.read", "files.list", "files.search", "git.status", "git.diff", "git.log", "git.show"]
 INSTRUCTIONS = """\
 You are a careful software developer working on one git repository.
