@@ -60,17 +60,23 @@ def main() -> int:
 def overhead(tiers: list[str], *, runs: int) -> list[Figure]:
     bare: list[float] = []
     held: dict[str, list[float]] = {tier: [] for tier in tiers}
+    cpu: dict[str, list[float]] = {tier: [] for tier in tiers}
     with sandboxing.place() as where:
         for _ in range(runs):
             bare.append(sandboxing.bare_ms())
             for tier, took in held.items():
+                before = sandboxing.cpu_ms()
                 took.append(sandboxing.held_ms(where, tier))
+                cpu[tier].append(sandboxing.cpu_ms() - before)
     figures = [Figure(name="a bare process", value=median(bare), unit="ms, median")]
     for tier, took in held.items():
         name = f"a run in {tier}, beyond the bare process"
         beyond = median(took) - median(bare)
         figures.append(Figure(name=name, value=beyond, unit="ms, median", reach=MOST_BEYOND_MS, at_least=False))
         figures.append(Figure(name=f"a run in {tier}", value=percentile(took, 95), unit="ms, 95th percentile"))
+        figures.append(
+            Figure(name=f"a run in {tier}, all its processes", value=median(cpu[tier]), unit="ms of processor")
+        )
     return figures
 
 

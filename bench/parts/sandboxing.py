@@ -119,6 +119,12 @@ def held_ms(where: Place, tier: str) -> float:
     return took
 
 
+def cpu_ms() -> float:
+    """Processor time of this process and of all whose end it has seen."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used) * 1000
+
+
 def flood(tier: str, size_bytes: int) -> dict[str, float]:
     """In this process: a step that prints `size_bytes`. mb_per_s, and more_mb of memory than a step that prints little."""
     shown = [0]

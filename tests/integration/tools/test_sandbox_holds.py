@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from tests.integration.tools.attacks import ATTACKS, PROMISES
 from tests.integration.tools.attacks.common import PROMISE_OF
 from tests.integration.tools.attacks.gaps import gap
 from tests.integration.tools.conftest import Runner
-from tests.integration.tools.trial import commands_with, confined, run_python
+from tests.integration.tools.trial import UNFIT_FOR_FREEDOM, commands_with, confined, run_python
 from tools.sandbox import probe
 from tools.sandbox.identity import Identity
 from tools.sandbox.process import SetupFailed
@@ -54,6 +55,26 @@ def test_an_attack_does_not_get_out(attack: str, tier: str, runner: Runner, tria
 def test_every_promise_has_its_attack() -> None:
     tried = {PROMISE_OF[name] for name in ATTACKS}
     assert set(PROMISES) - tried == {"processes, memory, files, processor and output are bounded"}
+
+
+def test_every_attack_gets_out_where_there_is_no_sandbox(places: Callable[[Runner], Path]) -> None:
+    """An attack that cannot succeed shows nothing."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can run them as somebody whom they cannot harm")
+    if "Seccomp:\t0" not in Path("/proc/self/status").read_text():
+        pytest.skip("what runs the tests filters system calls itself")
+    server = Runner("server", sys.executable, {})
+    out, said = server.start("none", str(places(server)), "free").communicate(timeout=180)
+    assert out, said
+    assert set(ATTACKS) - UNFIT_FOR_FREEDOM - set(json.loads(out)) == set()
+
+
+def test_the_page_lists_every_attack_and_nothing_else() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "explanation" / "sandbox.md").read_text()
+    listed = {
+        line.split("|")[2].strip() for line in page.splitlines() if line.startswith(tuple(f"| {p} |" for p in PROMISES))
+    }
+    assert {name.replace("_", " ") for name in ATTACKS} <= listed
 
 
 def test_commands_never_run_as_root(tier: str, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 A process of its own, so that it can be another user than the tests; needs the standard library and `tools.sandbox`.
 `python trial.py TIER FOLDER hold MARK` starts a family of processes that will not go away, and waits;
-`python trial.py TIER FOLDER bounds` says how far a command gets with what is bounded.
+`python trial.py TIER FOLDER bounds` says how far a command gets with what is bounded, `python trial.py none FOLDER free`
+which attacks get out without a sandbox.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from tests.integration.tools.attacks import ATTACKS, source
-from tools.sandbox.environment import base_environment, interpreter_paths
+from tools.sandbox.environment import base_environment, interpreter_paths, search_path
 from tools.sandbox.harden import protect_process
 from tools.sandbox.identity import Identity, identity_for
 from tools.sandbox.output import Unfiltered
@@ -259,6 +260,45 @@ def trial(tier: str, folder: Path) -> dict[str, dict[str, object]]:
     return results
 
 
+def free(folder: Path) -> list[str]:
+    """Which attacks get out where nothing holds them but being another user; for root."""
+    out = []
+    for name in sorted(set(ATTACKS) - UNFIT_FOR_FREEDOM):
+        within = folder / name
+        within.mkdir(mode=0o711)
+        with ground(within) as around:
+            before = around.state()
+            inside, identity = place(within, "inside")
+            ended = subprocess.run(
+                [
+                    str(shutil.which("python3", path=search_path())),
+                    "-I",
+                    "-S",
+                    "-",
+                    name,
+                    json.dumps(around.facts("ns", inside, name)),
+                ],
+                input=source(name),
+                stdout=subprocess.PIPE,
+                check=False,
+                timeout=60,
+                cwd=inside,
+                env={"SECRET": "SECRET", "PATH": "/usr/bin:/bin"},
+                close_fds=False,
+                user=identity.uid,
+                group=identity.gid,
+                extra_groups=[],
+            )
+            unlike = around.state() != before or around.arrived() or around.victim.poll() is not None
+            if b"ESCAPED" in ended.stdout or unlike:
+                out.append(name)
+    return out
+
+
+# They would end or outlive more than themselves.
+UNFIT_FOR_FREEDOM = {"against_the_supervisor", "daemons", "respawners"}
+
+
 def commands_with(mark: str) -> list[str]:
     """Command lines on this machine that hold the mark, without the worker's own."""
     found = []
@@ -377,6 +417,8 @@ def main() -> None:
     try:
         if sys.argv[3:4] == ["hold"]:
             hold(tier, folder, sys.argv[4])
+        elif sys.argv[3:4] == ["free"]:
+            print(json.dumps(free(folder)))
         elif sys.argv[3:4] == ["bounds"]:
             print(json.dumps(bounds(tier, folder)))
         else:
