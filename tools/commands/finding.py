@@ -38,8 +38,9 @@ def find(notes: Notes, program: Program, words: list[str], *, effect: Effect, co
         value = "" if option.kind == "flag" else next(following, None)
         if value is None:
             raise NotUnderstood(f"{word} without its value")
-        if option.kind == "delete":
-            notes.deletes = True
+        if word == "-delete":
+            for path in places or ["."]:
+                effect(notes, program, "delete", path)
         elif option.kind != "flag":
             effect(notes, program, option.kind, value)
         if word == "-fprintf" and next(following, None) is None:
