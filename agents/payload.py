@@ -115,6 +115,13 @@ class JobInput(BaseModel):
     deadline_s: Annotated[
         int | None, Field(ge=1, le=31_536_000, description="Wall clock of the whole job, from when it may begin.")
     ] = None
+    max_tokens: Annotated[
+        int | None, Field(ge=1, le=2_000_000_000, description="Of models, at most; never more than the agent's own.")
+    ] = None
+    max_cost: Annotated[
+        float | None,
+        Field(gt=0, le=1_000_000, description="US dollars for models, at most; never more than the agent's."),
+    ] = None
     delay_s: Annotated[int | None, Field(ge=1, le=31_536_000, description="Begins that many seconds from now.")] = None
     starts_at: Annotated[
         str | None, Field(max_length=40, description="Begins then: RFC 3339 with an offset, such as …T09:00:00Z.")

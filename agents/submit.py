@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -90,6 +91,8 @@ def new_job(payload: Mapping[str, Any], *, user: User, idempotency_key: str = ""
         tenant=tenant_for(user, given.tenant),
         concurrency_key=given.concurrency_key or new.concurrency_key,
         on_conflict=given.on_conflict,
+        max_tokens=given.max_tokens,
+        max_cost=Decimal(str(given.max_cost)) if given.max_cost is not None else None,
     )
 
 

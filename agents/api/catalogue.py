@@ -8,9 +8,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from agents.api.requests import body, check_query
-from agents.api.serializers import AgentSerializer, MeSerializer, RepositorySerializer, ToolsSerializer
+from agents.api.serializers import (
+    AgentSerializer,
+    MeSerializer,
+    ModelEndpointSerializer,
+    RepositorySerializer,
+    ToolsSerializer,
+)
 from agents.api.views import View, person
-from agents.models import Agent, Repository
+from agents.models import Agent, ModelEndpoint, Repository
 from agents.payload import RepositoryInput
 from agents.repositories import create_repository
 from agents.selectors import usable_agents, visible_repositories
@@ -38,6 +44,19 @@ class AgentList(View):
         """The agents that a job may name."""
         check_query(request, {"cursor", "limit"})
         page = self.paginate_queryset(usable_agents())
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+
+class ModelList(View):
+    serializer_class = ModelEndpointSerializer
+    pagination_class = ByName
+    queryset = ModelEndpoint.objects.none()
+
+    @extend_schema(operation_id="list_models", tags=["catalogue"])
+    def get(self, request: Request) -> Response:
+        """The endpoints that jobs' models are asked at: what they can do and cost, and whether they are asked now."""
+        check_query(request, {"cursor", "limit"})
+        page = self.paginate_queryset(ModelEndpoint.objects.all())
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
 

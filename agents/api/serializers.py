@@ -11,7 +11,7 @@ from rest_framework.reverse import reverse
 
 from agents.engine import keys
 from agents.engine.failures import outlook
-from agents.models import Agent, ApiToken, Attempt, FeedEntry, Job, Repository, Step
+from agents.models import Agent, ApiToken, Attempt, FeedEntry, Job, ModelEndpoint, Repository, Step
 from agents.selectors import visible_jobs
 from agents.states import JobState, StepState
 from tools.spec import Effect, Risk, Tool
@@ -58,6 +58,8 @@ class JobSerializer(serializers.ModelSerializer[Job]):
             "max_steps",
             "max_tokens",
             "tokens_used",
+            "max_cost",
+            "cost_used",
             "created_at",
             "starts_at",
             "deadline_at",
@@ -284,9 +286,33 @@ class ToolsSerializer(serializers.Serializer[Any]):
 
 
 class AgentSerializer(serializers.ModelSerializer[Agent]):
+    route = serializers.SlugRelatedField[Any](slug_field="name", read_only=True, allow_null=True)
+
     class Meta:
         model = Agent
-        fields = ["name", "description", "tools", "model", "max_steps", "max_tokens"]
+        fields = ["name", "description", "tools", "model", "route", "max_steps", "max_tokens", "max_cost"]
+        read_only_fields = fields
+
+
+class ModelEndpointSerializer(serializers.ModelSerializer[ModelEndpoint]):
+    """Prices are US dollars a million tokens. Keys and addresses stay on the server."""
+
+    class Meta:
+        model = ModelEndpoint
+        fields = [
+            "name",
+            "model",
+            "capabilities",
+            "context_tokens",
+            "output_tokens",
+            "prompt_price",
+            "cached_price",
+            "completion_price",
+            "private",
+            "scripted",
+            "enabled",
+            "open_until",
+        ]
         read_only_fields = fields
 
 

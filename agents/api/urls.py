@@ -4,7 +4,7 @@ from django.urls import path
 
 from agents.api import openapi, triggers  # noqa: F401  its extensions must be known before the OpenAPI document is made
 from agents.api.artifacts import ArtifactContent, ArtifactDetail, ArtifactList
-from agents.api.catalogue import AgentList, Me, RepositoryList, ToolList
+from agents.api.catalogue import AgentList, Me, ModelList, RepositoryList, ToolList
 from agents.api.items import ItemList
 from agents.api.jobs import JobCancel, JobDetail, JobFork, JobList, JobPause, JobResume, JobRetry, JobShare
 from agents.api.steps import EventList, StepDetail, StepList, StepResolve
@@ -31,9 +31,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/events", EventList.as_view(), name="events"),
     path("jobs/<uuid:job_id>/artifacts", ArtifactList.as_view(), name="artifacts"),
     path("jobs/<uuid:job_id>/artifacts/<uuid:artifact_id>", ArtifactDetail.as_view(), name="artifact"),
-    path(
-        "jobs/<uuid:job_id>/artifacts/<uuid:artifact_id>/content", ArtifactContent.as_view(), name="artifact-content"
-    ),
+    path("jobs/<uuid:job_id>/artifacts/<uuid:artifact_id>/content", ArtifactContent.as_view(), name="artifact-content"),
     path("jobs/<uuid:job_id>/cancel", JobCancel.as_view(), name="job-cancel"),
     path("jobs/<uuid:job_id>/stop-undoing", JobStopUndoing.as_view(), name="job-stop-undoing"),
     path("jobs/<uuid:job_id>/pause", JobPause.as_view(), name="job-pause"),
@@ -43,6 +41,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/share", JobShare.as_view(), name="job-share"),
     path("tools", ToolList.as_view(), name="tools"),
     path("agents", AgentList.as_view(), name="agents"),
+    path("models", ModelList.as_view(), name="models"),
     path("repositories", RepositoryList.as_view(), name="repositories"),
     path("workflows", WorkflowList.as_view(), name="workflows"),
     path("workflows/validate", WorkflowValidate.as_view(), name="workflow-validate"),

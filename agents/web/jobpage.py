@@ -24,7 +24,7 @@ from agents.web.sentence import Sentence, sentence
 from agents.web.steps import Panel, Row, Work, panel_of, rows_of
 from agents.web.stream import step_names
 from agents.web.timeline import Tick
-from agents.web.words import ago, between, count, readable
+from agents.web.words import ago, between, count, money, readable
 from approvals.models import ApprovalRequest
 from approvals.selectors import visible
 from approvals.web.deciders import Deciders, deciders
@@ -49,6 +49,16 @@ class Budget:
         percent = min(100, round(100 * used / limit)) if limit else 100
         tone = "full" if percent >= 100 else "high" if percent > 80 else ""
         return cls(name=name, text=f"{used:,} of {limit:,}", percent=percent, tone=tone)
+
+
+def _cost(job: Job) -> list[Budget]:
+    """What models cost, where it is bounded."""
+    if job.max_cost is None:
+        return []
+    percent = min(100, round(100 * job.cost_used / job.max_cost)) if job.max_cost else 100
+    tone = "full" if percent >= 100 else "high" if percent > 80 else ""
+    text = f"{money(job.cost_used)} of {money(job.max_cost)}"
+    return [Budget(name="Cost", text=text, percent=percent, tone=tone)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +119,7 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         budgets=[
             Budget.of("Steps", work.total, job.max_steps),
             Budget.of("Tokens", job.tokens_used, job.max_tokens),
+            *_cost(job),
         ],
         facts=_facts(job, now),
         scripted=_scripted(job),

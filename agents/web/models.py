@@ -18,7 +18,7 @@ from agents.models import LlmCall, ModelEndpoint, ModelRoute
 from agents.selectors import visible_jobs
 from agents.web.bars import Bars, stacked
 from agents.web.views import page, who
-from agents.web.words import duration
+from agents.web.words import duration, money
 
 DAYS = 14
 RECENT = 12
@@ -67,8 +67,8 @@ def models(request: HttpRequest) -> HttpResponse:
 
 def lines(calls: QuerySet[LlmCall], now: datetime) -> list[Line]:
     """Every endpoint, those that are rows first by name; those that were asked and are none any more last."""
-    sums = {
-        one["endpoint_name"]: one
+    sums: dict[str, dict[str, Any]] = {
+        one["endpoint_name"]: dict(one)
         for one in calls.order_by()
         .values("endpoint_name")
         .annotate(
@@ -131,14 +131,6 @@ def by_day(calls: QuerySet[LlmCall], now: datetime, what: str, kind: str = "endp
         key = (row["day"], row[kind] or SERVER)
         values[key] = values.get(key, 0.0) + float(row["total"] or 0)
     return stacked(days, values, words=_dollars if what == "cost" else _short)
-
-
-def money(amount: Decimal | float) -> str:
-    """US dollars: `$0`, `$0.0042`, `$12.30`."""
-    value = float(amount)
-    if value == 0:
-        return "$0"
-    return f"${value:.4f}" if value < 0.1 else f"${value:,.2f}"
 
 
 def _dollars(value: float) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 # What changes or hides text for a reader: controls, bidirectional marks and overrides, zero-width characters, line
 # separators, tags (Unicode TR 36, TR 39). Left alone: joiners and the emoji selector, which command output is full of.
@@ -76,6 +77,14 @@ def size(number: int) -> str:
             return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     raise AssertionError
+
+
+def money(amount: Decimal | float) -> str:
+    """US dollars: `$0`, `$0.0042`, `$12.30`."""
+    value = float(amount)
+    if value == 0:
+        return "$0"
+    return f"${value:.4f}" if value < 0.1 else f"${value:,.2f}"
 
 
 def first_line(text: str, limit: int = 160) -> str:

@@ -32,6 +32,8 @@ class Command(BaseCommand):
         parser.add_argument("--agent", metavar="NAME")
         parser.add_argument("--title", help="names a plan in lists")
         parser.add_argument("--priority", type=int, metavar="0-9")
+        parser.add_argument("--max-cost", type=float, metavar="DOLLARS", help="for models, at most")
+        parser.add_argument("--max-tokens", type=int, metavar="N", help="of models, at most")
         parser.add_argument("--label", action="append", default=[], metavar="NAME=VALUE")
         parser.add_argument("--idempotency-key", default="", metavar="KEY")
         parser.add_argument("--as", dest="username", metavar="USER", help="default: the only superuser")
@@ -76,7 +78,7 @@ def _payload(options: dict[str, Any]) -> dict[str, Any]:
         payload = {"steps": given} if isinstance(given, list) else given
         if not isinstance(payload, dict):
             raise InvalidInput("A plan is a list of steps, or an object that holds them.", field="plan")
-    for name in ("goal", "repository", "agent", "title", "priority"):
+    for name in ("goal", "repository", "agent", "title", "priority", "max_cost", "max_tokens"):
         if options[name] is not None:
             payload[name] = options[name]
     if options["label"]:
