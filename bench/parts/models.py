@@ -35,7 +35,8 @@ def hold(servers: Servers, owner: User, *, calls: int) -> Held:
     wait_for(lambda: _answers(port), timeout_s=30, why="the model answers")
     for _ in range(calls):
         submit({"goal": "Look around."}, user=owner, now=datetime.now(UTC))
-    before = LlmCall.objects.count()
+    ended = LlmCall.objects.filter(state=LlmCall.State.ENDED)
+    before = ended.count()
     worker = servers.program(
         "llm",
         *("celery", "-A", "config.celery", "--quiet", "worker", "-n", "llm@%h", "-Q", "llm", "--pool", "threads"),
@@ -52,11 +53,11 @@ def hold(servers: Servers, owner: User, *, calls: int) -> Held:
         nonlocal most, connections
         most = max(most, pss_bytes(worker.pid))
         connections = max(connections, _connections())
-        return LlmCall.objects.count() - before >= calls
+        return ended.count() - before >= calls
 
     try:
         wait_for(done, timeout_s=120, why="all models answered", every_s=0.2)
-        spans = [(one.at.timestamp(), one.latency_ms / 1000) for one in LlmCall.objects.order_by("pk")[before:]][:calls]
+        spans = [(one.at.timestamp(), one.latency_ms / 1000) for one in ended.order_by("pk")[before:]][:calls]
     finally:
         servers.end(worker)
         servers.end(model)
