@@ -1,6 +1,6 @@
 """Handles of secrets. A value is never shown here, nor asked for: it lies where the workers are."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -8,8 +8,11 @@ from django.db.models import Model
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from tools.models import SecretHandle
+
+LISTS = ("tools", "agents", "groups", "hosts", "env_names")
 
 
 class SecretHandleForm(forms.ModelForm):
@@ -17,8 +20,10 @@ class SecretHandleForm(forms.ModelForm):
         model = SecretHandle
         fields = [
             *("name", "description", "source", "place", "enabled"),
-            *("tools", "agents", "groups", "hosts", "env_names"),
+            *LISTS,
         ]
+        labels: ClassVar[dict[str, str]] = {"env_names": "Variables"}
+        widgets: ClassVar[dict[str, forms.Widget]] = {name: UnfoldAdminTextInputWidget() for name in LISTS}
 
 
 @admin.register(SecretHandle)
