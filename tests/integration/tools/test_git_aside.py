@@ -135,3 +135,14 @@ def test_what_is_there_already_is_said(door: Door):
     for refs in (["-n"], ["--exec=x"], ["a..b"]):
         with pytest.raises(ToolRefused):
             door.run("git.cherry_pick", refs=refs)
+
+
+def test_conflicts_of_a_merge_and_a_rebase_are_named_before(door: Door, remote: Remote):
+    bad = remote.commit({"src/app.py": "print('three')\n"}, "Say three", "topic")
+    door.ok("git.fetch")
+    head = door.commit({"src/app.py": "print('two')\n"}, "Say two")
+    assert "1 file would be in conflict:\n  src/app.py" in door.preview("git.merge", ref="topic")[0]
+    text, state = door.preview("git.rebase", onto=bad)
+    assert f"1 file would be in conflict at {head[:10]}:\n  src/app.py" in text and state["sha"] == head
+    assert inside(door, "rev-parse", "HEAD") == head and leftovers(door) == []
+    assert "in conflict" not in door.preview("git.rebase", onto="origin/main~0")[0]

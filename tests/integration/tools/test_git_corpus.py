@@ -46,11 +46,8 @@ class Ground:
     """Where cases are planted. `run` of a case is a script of its own; its mark is looked for wherever it could be left."""
 
     def __init__(self, folder: Path, place: Workspace | None = None) -> None:
-        self.folder = folder / "marks"
-        self.folder.mkdir(mode=0o777)
-        self.folder.chmod(0o777)
-        for parent in (folder, *folder.parents[:3]):
-            parent.chmod(parent.stat().st_mode | 0o055)
+        self.folder = folder / "marks"  # what runs as the server itself reaches it
+        self.folder.mkdir()
         self.place = place
 
     def filled(self, case: dict[str, Any], text: str) -> str:
@@ -58,7 +55,7 @@ class Ground:
         if self.place is not None:
             places += [self.place.tree, self.place.git_dir, self.place.scratch]
         command = "; ".join(f"touch {place}/MARK-{case['id']}" for place in places)
-        script = self.folder / f"{case['id']}.sh"
+        script = (self.folder if self.place is None else self.place.scratch) / f"{case['id']}.sh"
         script.write_text(f"#!/bin/sh\n{command}\ncat\n")
         script.chmod(0o755)
         words = {"run": str(script), "command": command, "long": LONG, "sha": "0" * 40, "tree": str(places[-1])}
