@@ -122,10 +122,10 @@ class SandboxBox:
         )
         self._runs.append({"tier": tier, "profile": profile})
         self._longest_s = max(self._longest_s, seconds)
-        watch = quota.Watch(self.workspace, self._allowed)
-        watch.begin()
         proxy = Proxy(allow, self.connections) if allow else contextlib.nullcontext(None)
         self._hosts.update(allow.words() if allow else ())
+        watch = quota.Watch(self.workspace, self._allowed)
+        watch.begin()
         settings = {**base_environment(home=self.workspace.scratch, scratch=self.workspace.scratch), **_checked(env)}
         try:
             with proxy as serving:

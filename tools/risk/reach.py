@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tools.risk.hosts import hosts_of
 from tools.spec import Call
 
 _STAT = re.compile(
@@ -15,7 +16,7 @@ _WORD_MAX = 300
 
 
 def reach_of(call: Call, preview: str, target_state: Mapping[str, Any]) -> dict[str, int | str]:
-    """{"calls", "commits", "files", "lines_added", "lines_removed", "branch" or "ref", "remote"}: what is known of them.
+    """{"calls", "commits", "files", "lines_added", "lines_removed", "branch" or "ref", "remote", "hosts"}: what is known.
 
     Only previews that the tool words itself are read: what a command's files say counts for nothing.
     """
@@ -30,6 +31,8 @@ def reach_of(call: Call, preview: str, target_state: Mapping[str, Any]) -> dict[
         found |= _aimed(target_state)
     elif call.tool == _WRITES:
         found |= _compared(preview)
+    elif hosts := hosts_of(call.tool, call.arguments):
+        found["hosts"] = ", ".join(hosts)[:_WORD_MAX]
     return {name: value for name, value in found.items() if value != ""}
 
 

@@ -9,6 +9,8 @@ from approvals.defaults import RULES
 from approvals.policy import conditions, matching
 from approvals.policy.match import matches
 from tests.unit.approvals.test_policy_matching import CALL
+from tools import risk
+from tools.spec import Call
 
 
 def asking(*hosts: str, tool: str = "shell.exec", **arguments: Any) -> Any:
@@ -81,3 +83,14 @@ def test_a_new_server_asks_people_about_a_command_with_a_network(tool):
 
     assert decided(asking("pypi.org", tool=tool)) == ("shell-network", "ask")
     assert decided(asking(tool=tool)) == ("shell", "allow")
+
+
+def test_a_request_says_which_hosts_it_is_about():
+    call = Call(
+        tool="shell.exec",
+        schema_version=1,
+        arguments={"argv": ["x"], "network": ["pypi.org", "a.example"]},
+        workspace_id="",
+    )
+    assert risk.reach_of(call, "", {}) == {"hosts": "a.example, pypi.org"}
+    assert risk.reach_of(replace(call, arguments={"argv": ["x"]}), "", {}) == {}
