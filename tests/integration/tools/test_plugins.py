@@ -495,6 +495,8 @@ def test_an_administrator_looks_enables_and_accepts_in_the_admin(greeting, admin
     page = admin.post(f"{base}{one.pk}/enable/", given, follow=True).text
     assert "may be used now" in page
     assert (registry.get(TOOL).effect, row().enabled_by.username) == (Effect.ONCE, "root")
+    listed = {one["name"]: one for one in admin.get("/api/v1/tools").json()["results"]}
+    assert (listed[TOOL]["effect"], listed[TOOL]["schema"]["required"]) == ("once", ["name"])
     text = plugins.TOOL.replace("Greets somebody.", "Greets <b>everybody</b>.")
     plugins.install(greeting, "greeting", {"greeting_tools.py": text}, "greeting_tools:Greet")
     admin.post(f"{base}look/")
