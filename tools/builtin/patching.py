@@ -267,11 +267,16 @@ def _stat(changes: list[_Change]) -> str:
 
 
 def _diff(change: _Change) -> str:
+    """As git writes it: pages fold by its first line, and a new file's permissions stand there."""
     old = (change.before or b"").decode(errors="backslashreplace")
     new = (change.after or b"").decode(errors="backslashreplace")
+    head = f"diff --git a/{change.path} b/{change.path}\n"
+    head += f"new file mode 100{change.patch.mode:o}\n" if change.patch.makes else ""
     if not old and not new:
-        return f"{change.path} is empty ({counted_lines(0)}).\n"
-    return diff(change.path, old, new, is_new=change.before is None, is_gone=change.after is None)
+        return f"{head}{change.path} is empty ({counted_lines(0)}).\n"
+    ended, ends = old.endswith("\n"), new.endswith("\n")
+    tail = f"\\ The last line {'has a' if ends else 'has no'} newline now.\n" if old and new and ended != ends else ""
+    return head + diff(change.path, old, new, is_new=change.before is None, is_gone=change.after is None) + tail
 
 
 PATCH = register(Patch())

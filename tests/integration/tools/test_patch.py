@@ -2,15 +2,19 @@
 
 import os
 import stat
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from audit.ids import uuid7
+from tests.integration.tools.test_files import RACER
 from tools import registry
 from tools.box import SandboxBox
-from tools.builtin.beneath import Beneath
+from tools.builtin.beneath import Beneath, NotThere
 from tools.errors import InvalidArguments, ToolFailed, ToolRefused
 from tools.registry import get, validate
 from tools.risk import reach_of
@@ -53,7 +57,10 @@ def test_a_patch_changes_makes_and_deletes_files_at_once(box: SandboxBox) -> Non
     before = tool.target_state(arguments, box)
     preview = tool.preview(arguments, box)
     assert preview.startswith("3 files changed, 2 lines added, 2 removed:\n  x.txt | +1 -1\n  d/new.sh (new) | +1 -0\n")
-    assert "--- a/x.txt\n+++ b/x.txt\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n--- /dev/null\n+++ b/d/new.sh\n" in preview
+    assert (
+        "diff --git a/x.txt b/x.txt\n--- a/x.txt\n+++ b/x.txt\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n"
+        "diff --git a/d/new.sh b/d/new.sh\nnew file mode 100755\n--- /dev/null\n+++ b/d/new.sh\n" in preview
+    )
     assert tree_of(box) == {"x.txt": "one\ntwo\n", "gone.txt": "bye\n"}
     call = Call(tool="files.patch", schema_version=1, arguments=arguments, workspace_id="w")
     assert reach_of(call, preview, before) == {"files": 3, "lines_added": 2, "lines_removed": 2}
@@ -66,6 +73,13 @@ def test_a_patch_changes_makes_and_deletes_files_at_once(box: SandboxBox) -> Non
     new = (box.workspace.tree / "d/new.sh").stat()
     assert (stat.S_IMODE(new.st_mode), new.st_uid) == (0o755, box.workspace.tree.stat().st_uid)
     assert tool.target_state(arguments, box) != before
+
+
+def test_a_newline_at_the_end_is_seen_to_go(box: SandboxBox) -> None:
+    patch = "--- a/gone.txt\n+++ b/gone.txt\n@@ -1 +1 @@\n-bye\n+bye\n\\ No newline at end of file\n"
+    assert "\\ The last line has no newline now.\n" in get("files.patch").preview({"patch": patch}, box)
+    assert run("files.patch", box, patch=patch).ok
+    assert (box.workspace.tree / "gone.txt").read_bytes() == b"bye"
 
 
 def test_a_patch_of_which_one_hunk_does_not_apply_changes_nothing(box: SandboxBox) -> None:
@@ -242,3 +256,44 @@ def test_the_journal_is_the_servers_own(box: SandboxBox) -> None:
     assert run("files.patch", box, patch=TWO).ok
     tried = box.run(["sh", "-c", f"ls {box.workspace.root}/journal; echo x > {box.workspace.root}/journal/x"])
     assert not tried.ok and list((box.workspace.root / "journal").glob("x")) == []
+
+
+def test_a_racing_link_leads_no_move_or_deletion_out(workspace: Workspace, tmp_path: Path) -> None:
+    """A folder on the way is swapped for a link to the outside, as fast as the machine can, while things are made, moved
+    and deleted below it."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("secret")
+    (outside / "full").mkdir()
+    (outside / "full/kept").write_text("secret")
+    before = sorted((str(path), path.stat().st_mtime_ns, path.stat().st_ino) for path in outside.rglob("*"))
+    tree = workspace.tree
+    (tree / "way").mkdir()
+    (tree / "link").symlink_to(outside)
+    racer = subprocess.Popen([sys.executable, "-c", RACER, str(tree)], stdout=subprocess.PIPE)
+    done = {"moved": 0, "taken": 0, "refused": 0}
+    deadline = time.monotonic() + 20
+    try:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == b"ready\n"
+        with Beneath(tree) as beneath:
+            while min(done.values()) < 50 and time.monotonic() < deadline:
+                for name, act in (
+                    ("made", lambda: beneath.write("way/file", b"x")),
+                    ("made", lambda: beneath.make_folder("way/full/er")),
+                    ("moved", lambda: beneath.move("way/file", "way/moved")),
+                    ("taken", lambda: beneath.remove_file("way/moved")),
+                    ("taken", lambda: beneath.remove_file("way/file")),
+                ):
+                    try:
+                        act()
+                        done[name] = done.get(name, 0) + 1
+                    except ToolRefused:
+                        done["refused"] += 1
+                    except NotThere:
+                        continue  # it was swapped between two looks
+    finally:
+        racer.kill()
+        racer.communicate()
+    assert sorted((str(path), path.stat().st_mtime_ns, path.stat().st_ino) for path in outside.rglob("*")) == before
+    assert min(done.values()) >= 50, done
