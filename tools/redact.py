@@ -27,6 +27,7 @@ _GAP_MAX = 64  # blanks between two characters of an encoded form
 _NO_BLANKS = str.maketrans("", "", _BLANKS)
 _RUN = re.compile(r"[^ \t\r\n]+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_LONG = 256
 _STARTS = (8, 3, 2, 1)  # the longest is the least length of a form
 
 Span = tuple[int, int]
@@ -37,32 +38,47 @@ class _Forms:
     """Strings that are looked for at the end of what is there so far, by how they begin: {length: {beginning: forms}}."""
 
     by_start: dict[int, dict[str, list[str]]] = field(default_factory=dict)
+    long: tuple[str, ...] = ()  # those are few, and looked for one by one
+    short: int = 0  # length of the longest of the others
     longest: int = 0
 
     @classmethod
     def of(cls, forms: Iterable[str]) -> "_Forms":
         by_start: dict[int, dict[str, list[str]]] = {length: {} for length in _STARTS}
-        longest = 0
-        for form in forms:
-            longest = max(longest, len(form))
+        every = list(forms)
+        for form in every:
             for length in _STARTS:
                 by_start[length].setdefault(form[:length], []).append(form)
-        return cls(by_start, longest)
+        lengths = [len(form) for form in every]
+        long = tuple(form for form in every if len(form) > _LONG)
+        return cls(by_start, long, min(max(lengths, default=0), _LONG), max(lengths, default=0))
 
     def begun(self, text: str) -> int:
         """Where the longest end of `text` that may become one of the forms begins; its length where none does."""
         size = len(text)
+        first = self._begun_long(text)
         whole = self.by_start.get(_STARTS[0], {})
-        for at in range(max(0, size - self.longest + 1), size - _STARTS[0] + 1):
+        for at in range(max(0, size - self.short + 1), min(size - _STARTS[0] + 1, first)):
             for form in whole.get(text[at : at + _STARTS[0]], ()):
                 if len(form) > size - at and form.startswith(text[at:]):
                     return at
+        if first < size:
+            return first
         for at in range(max(0, size - _STARTS[0] + 1), size):
             end = text[at:]
             length = next(length for length in _STARTS if length <= len(end))
             if any(form.startswith(end) for form in self.by_start.get(length, {}).get(end[:length], ())):
                 return at
         return size
+
+    def _begun_long(self, text: str) -> int:
+        size = first = len(text)
+        for form in self.long:
+            at = max(0, size - len(form) + 1) - 1
+            while 0 <= (at := text.find(form[: _STARTS[0]], at + 1, first + _STARTS[0] - 1)) < first:
+                if form.startswith(text[at:]):
+                    first = at
+        return first
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,14 @@ from tools import redact
 from tools.redact import MARK, Redactor
 
 SECRET = "correct/horse+battery staple"
+LONG = "".join(random.Random(7).choices("abcdef", k=300))
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk=\nAAAA\n-----END OPENSSH PRIVATE KEY-----"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def registered() -> Iterator[None]:
     before = redact._known
-    redact.register(SECRET, "line one\nline two of it", "short")
+    redact.register(SECRET, LONG, "line one\nline two of it", "short")
     yield
     redact._known = before
 
@@ -142,6 +143,7 @@ def test_innocent_text_is_left_alone() -> None:
                 *SPELLINGS.values(),
                 *IN_PLACE,
                 *(" ", "\n", "x", "abc def", "correct/horse", "ghp_", "://", "eyJ", "Authorization:", "Bearer"),
+                *(LONG, LONG[:150], LONG[150:], LONG[:-1], LONG.encode().hex()[:300], LONG.encode().hex()[300:]),
                 *("-----BEGIN", "PRIVATE KEY-----", SECRET.encode().hex()[:21], SECRET.encode().hex()[21:], " " * 70),
             ]
         ),
