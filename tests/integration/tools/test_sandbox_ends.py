@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from agents.engine.leases import Held
 from tests.integration.tools.conftest import Runner
 from tests.integration.tools.test_sandbox_holds import until
 from tests.integration.tools.trial import commands_with, confined, place, run_python
+from tools.sandbox import probe
 from tools.sandbox.identity import Identity
 from tools.sandbox.process import Bounds, Outcome
 
@@ -105,7 +107,7 @@ def test_a_worker_that_hangs_cannot_keep_a_command_alive(tier: str, ground: tupl
     def work() -> None:
         confinement = confined(tier, identity, write=inside)
         bounds = Bounds(
-            timeout_s=600.0, output_head_bytes=1000, output_tail_bytes=1000, output_kill_bytes=1 << 20, leash_s=1.5
+            timeout_s=600.0, output_head_bytes=1000, output_tail_bytes=1000, output_kill_bytes=1 << 20, leash_s=2.0
         )
         ended.append(
             run_python(FAMILY, mark, "stay", inside=inside, confinement=confinement, bounds=bounds, on_output=hang)
@@ -114,11 +116,35 @@ def test_a_worker_that_hangs_cannot_keep_a_command_alive(tier: str, ground: tupl
     worker = threading.Thread(target=work)
     worker.start()
     try:
-        assert hangs.wait(60)
+        assert until(lambda: hangs.is_set() or not worker.is_alive(), 60.0)
         assert until(lambda: not commands_with(mark), 30.0), commands_with(mark)
     finally:
         go_on.set()
         worker.join(60)
-    assert ended[0].ended_by == "cancelled"
-    assert ended[0].clean
-    assert ended[0].stdout.startswith("said before\n")
+    assert (ended[0].ended_by, ended[0].clean) == ("cancelled", True)
+
+
+@pytest.mark.parametrize("how", ["taken by another", "not renewed for a whole lease"])
+def test_a_lost_lease_ends_the_whole_family(how: str, ground: tuple[Path, Identity]) -> None:
+    inside, identity = ground
+    mark = f"mark-{uuid.uuid4()}"
+    held = Held(uuid.uuid4(), 1)
+
+    def lose(stream: str, text: str) -> None:
+        if how == "taken by another":
+            held.taken = True
+        else:
+            held.renewed_at -= 10_000
+
+    ended = run_python(
+        FAMILY,
+        mark,
+        "stay",
+        inside=inside,
+        confinement=confined(probe.best(), identity, write=inside),
+        on_output=lose,
+        cancelled=held.stop_requested,
+    )
+    assert (ended.ended_by, ended.clean) == ("cancelled", True)
+    assert commands_with(mark) == []
+    assert ended.stdout.startswith("said before\n")
