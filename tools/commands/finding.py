@@ -70,7 +70,9 @@ def _found(notes: Notes, action: str, argv: list[str], places: Sequence[str], co
         raise NotUnderstood(action)
     notes.depth += 1
     writes = len(notes.writes)
-    for place in places:
+    inside = [place for place in places if not place.startswith(("/", "~")) and ".." not in place.split("/")]
+    outside = [place for place in places if place not in inside]
+    for place in (*inside[:1], *outside[:1]):  # one of each kind tells what becomes of all
         # what is found begins with its start, so it is never an option; what it is called is not told
         start = "." if action.endswith("dir") else place
         command(notes, [word.replace("{}", f"{start}/{_FOUND}") for word in argv])

@@ -11,6 +11,7 @@ Kinds of words, in specifications:
     assign   one NAME=VALUE                       script   a file that it runs, or that says what is run
     module   a Python module and its words        sed, awk, jq   a program in that language
     target   what a build tool is to make         pair, pair-read   a name, then text or a path
+    ref      a commit or a path, for git          format   how `date` is to print
 """
 
 import os
@@ -105,7 +106,7 @@ def _use(notes: Notes, program: Program, words: list[str]) -> None:
         _tested(program, words)
         notes.say(Risk.LOW, f"{name} only reads")
         return
-    if words in (["--help"], ["--version"]) and not program.more and program.style == "gnu":
+    if words in (["--help"], ["--version"]) and not (program.more or program.code):
         notes.say(Risk.LOW, f"asks {name} about itself")
         return
     if program.style == "find":
@@ -197,7 +198,10 @@ def _told_what(given: Split) -> bool:
 
 
 def _options(notes: Notes, program: Program, given: Split) -> None:
-    for name, value, option in given.options:
+    options = given.options
+    if program.name == "tar":  # its archive is named from where it was called
+        options = sorted(options, key=lambda one: one[2].kind == "chdir")
+    for name, value, option in options:
         if option.risk is not Risk.LOW:
             notes.say(option.risk, f"{program.name} {name} {option.why}")
             _network(notes, option.why)
@@ -218,6 +222,12 @@ def effect(notes: Notes, program: Program, kind: str, value: str) -> None:
         case "target":
             if "=" in value:
                 raise NotUnderstood(f"the assignment {value[:60]}")
+        case "format":
+            if not value.startswith("+"):
+                raise NotUnderstood("a time to set")
+        case "ref":
+            if any(_outside(place, value) for place in notes.places):
+                _path(notes, program, value, writing=False)
         case "read" | "list" | "pair-read":
             _path(notes, program, value, writing=False)
             if kind == "list":

@@ -67,6 +67,8 @@ def main() -> None:
         redactor=Unfiltered,
     )
     sys.stdout.write(ended.stdout + ended.stderr)
+    if not ended.stdout.startswith("done"):
+        sys.stdout.write(f"{ended.exit_code} {ended.signal} {ended.ended_by} {ended.duration_s}")
 
 
 if __name__ == "__main__":
