@@ -133,8 +133,11 @@ _AWK_REGEX = re.compile(r"/(?:[^/\\\n\[]|\\[^\n]|\[\^?\]?[^\]\[/\\\n]*\])+/")
 _AWK_BEFORE_REGEX = frozenset("~({,;!&|\n") | {"", "&&", "||", "print", "return", "case"}
 
 _AWK_KEYWORDS = frozenset(
-    "BEGIN END break continue default delete do else exit for func function getline if in next nextfile printf switch while".split()
-)
+    {
+        "BEGIN", "END", "break", "continue", "default", "delete", "do", "else", "exit", "for", "func", "function", "if",
+        "in", "next", "nextfile", "printf", "switch", "while",
+    }
+)  # fmt: skip
 
 
 def awk(text: str) -> Told:
@@ -159,7 +162,7 @@ def _awk(text: str) -> None:
                 raise _Opaque("its quotes" if word == '"' else "a pattern that has more than one reading")
             place, before = hidden.end(), "0"
             continue
-        if word == "/" and not (before[:1].isalnum() and before not in _AWK_KEYWORDS or before == "]"):
+        if word == "/" and not ((before[:1].isalnum() and before not in _AWK_KEYWORDS) or before == "]"):
             raise _Opaque("a / that has more than one reading")
         if word == "#":
             end = text.find("\n", place)
