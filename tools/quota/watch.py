@@ -50,6 +50,8 @@ class Watch:
             began_s = time.monotonic()
             try:
                 self.over = self._look(runs_in)
+            except FileNotFoundError:  # the workspace is gone, and with it what could fill it
+                return
             except OSError as error:  # the machine is short of descriptors; the next look may have them
                 log.warning("quota.not_measured", extra={"workspace": self._workspace.id, "error": error.strerror})
             if self.over:
