@@ -31,7 +31,10 @@ def test_a_push_can_be_taken_back(door: Door, remote: Remote):
     door.ok("git.checkout", ref="fix", create=True)
     first = door.commit({"a.txt": "a\n"}, "First try")
     new = door.ok("git.push", branch="fix")
-    assert new.data["undo"]["tool"] == "git.delete_branch"
+    assert new.data["undo"] == {
+        "tool": "git.restore_branch",
+        "arguments": {"branch": "fix", "sha": "", "expected": first},
+    }
     second = door.commit({"a.txt": "b\n"}, "Second try")
     moved = door.ok("git.push", branch="fix")
     assert remote.sha("fix") == second
@@ -77,6 +80,7 @@ def test_the_default_branch_is_neither_replaced_nor_deleted(door: Door, remote: 
     before = remote.sha("main")
     door.commit({"b.txt": "b\n"}, "Mine")
     for tool, arguments in (
+        ("git.restore_branch", {"branch": "main", "sha": "", "expected": before}),
         ("git.force_push", {"branch": "main"}),
         ("git.delete_branch", {"branch": "main", "at": "origin"}),
     ):
