@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -54,8 +55,13 @@ class Journal:
         """Removes what was taken out, whatever permissions a command left on it."""
         if self.taken.is_symlink() or not self.taken.is_dir():
             self.taken.unlink(missing_ok=True)
-            return
-        shutil.rmtree(self.taken, onerror=_opened)
+        else:
+            remove_all(self.taken)
+
+
+def remove_all(folder: Path) -> None:
+    """Removes the folder with all that it holds, whatever permissions a command left on it."""
+    shutil.rmtree(folder, onerror=_opened)
 
 
 def _opened(
@@ -66,11 +72,16 @@ def _opened(
         return
     if not isinstance(failure[1], PermissionError):
         raise failure[1]
+    closed = False
     for folder in (os.path.dirname(path), path):
         with contextlib.suppress(FileNotFoundError):
-            if os.path.isdir(folder) and not os.path.islink(folder):
+            facts = os.lstat(folder)
+            if stat.S_ISDIR(facts.st_mode) and facts.st_mode & 0o700 != 0o700:
                 os.chmod(folder, 0o700)
+                closed = True
+    if not closed:
+        raise failure[1]
     if function in (os.open, os.scandir, os.rmdir):
-        shutil.rmtree(path)
+        shutil.rmtree(path, onerror=_opened)
     else:
         function(path)
