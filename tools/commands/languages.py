@@ -124,7 +124,7 @@ def _sed_end(text: str, place: int) -> int:
     return end.end()
 
 
-_AWK_WORD = re.compile(r"[A-Za-z_]\w*|[0-9][\w.]*|\+\+|--|\|\||&&|[<>=!~^*%+-]=|>>|.", re.DOTALL)
+_AWK_WORD = re.compile(r"[A-Za-z_]\w*|[0-9]+(?:\.[0-9]*)?|\+\+|--|\|\||&&|[<>=!~^*%+-]=|>>|.", re.DOTALL)
 _AWK_ACTS = frozenset(
     {"system", "getline", "ARGV", "ARGC", "close", "PROCINFO", "SYMTAB", "FUNCTAB", "@", "|", "|&", "`"}
 )
