@@ -141,7 +141,7 @@ def test_policies_must_name_every_tool_and_quorums_must_be_reachable():
     approvals.approvers("alan")
     assert one(governance.quorums()).result == "pass"
     publish(("git.*", "allow"))
-    assert "files.read" in one(governance.tools_covered()).says
+    assert "files.list" in one(governance.tools_covered()).says
 
 
 @pytest.mark.django_db
