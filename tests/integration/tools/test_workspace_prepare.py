@@ -163,7 +163,7 @@ def test_nothing_of_the_handover_is_left(remote: Remote):
     door = Door()
     door.ok("workspace.prepare", url=str(remote.path))
     names = sorted(path.name for path in door.workspace.root.iterdir())
-    assert names == ["origin.json", "repo.git", "repository.lock", "scratch", "tree"]
+    assert names == ["origin.json", "repo.git", "repository.lock", "scratch", "tree", "usage.json"]
     assert list(door.workspace.scratch.iterdir()) == []
 
 
