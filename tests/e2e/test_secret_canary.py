@@ -3,6 +3,7 @@ message, no log, no page, no process, no export."""
 
 import base64
 import json
+import os
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -252,11 +253,14 @@ def look_at_files(stack: Stack, canary: Canary, job: str) -> None:
     canary.look("logs", stack.said())
     own = stack.folder / "workspaces" / job
     kept = (stack.folder / "agent-secrets", own / "tree", own / "snapshots")
-    for path in stack.folder.rglob("*"):
-        if path.is_symlink() or not path.is_file() or any(place in path.parents for place in kept):
+    for folder, _, names in os.walk(stack.folder):  # which does not mind what goes away meanwhile
+        place = Path(folder)
+        if any(one == place or one in place.parents for one in kept):
             continue
-        group = path.relative_to(stack.folder).parts[0]
-        canary.look(group, _read(path) if group != "postgres" or "pg_wal" in path.parts else b"")
+        group = (*place.relative_to(stack.folder).parts, "top")[0]
+        for name in names if group != "postgres" or place.name == "pg_wal" else ():
+            if (place / name).is_file() and not (place / name).is_symlink():
+                canary.look(group, _read(place / name))
 
 
 def _read(path: Path) -> bytes:
