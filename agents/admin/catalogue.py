@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.options import InlineModelAdmin
 from django.http import HttpRequest
 from guardian.admin import GuardedModelAdminMixin
 from unfold.admin import ModelAdmin, TabularInline
@@ -50,12 +51,14 @@ class RepositoryAdmin(SharedByObject, GuardedModelAdminMixin, ModelAdmin):
     """Who may use one is said on its page, under "Object permissions": `view_repository`."""
 
     form = RepositoryForm
-    inlines = [RepositoryLoginInline]
     list_display = ["name", "url", "default_branch", "environment", "owner", "created_at"]
     list_filter = ["environment"]
     search_fields = ["name", "url"]
     autocomplete_fields = ["owner"]
     list_select_related = ["owner"]
+
+    def get_inlines(self, request: HttpRequest, obj: Repository | None) -> list[type[InlineModelAdmin]]:
+        return [RepositoryLoginInline] if obj is not None else []
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"owner": request.user.pk, **super().get_changeform_initial_data(request)}
