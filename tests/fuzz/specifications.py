@@ -18,7 +18,7 @@ from pathlib import Path
 VALUES = {"read": "old.txt", "list": "old.txt", "write": "made", "delete": "old.txt", "chdir": "src", "sed": "p", "awk": "1",
           "jq": ".", "script": "src/app.py", "shell": "ls", "env": "CI=1", "command": "ls", "target": "all"}  # fmt: skip
 TEXTS = ("1", "x", "2", "made")
-BATCH = 80
+BATCH = 20
 
 
 SLOW = ("yes", "sleep", "watch", "locale")

@@ -18,7 +18,9 @@ _CONTAINERS = frozenset({"program", "list", "pipeline"})
 _JOINS = frozenset({"&&", "||", ";", "|", "\n"})
 # no glob, brace, expansion, history, quote or escape; a tilde only where it is a letter
 _BARE = re.compile(r"(?:[A-Za-z0-9_@%+=:,./^#-]|(?<=[A-Za-z0-9_@.^/-])~)+\Z")
-_STRANGE = re.compile("[^\\S \\n\\t]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_STRANGE = re.compile(
+    "[^\\S \\n\\t]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
 _QUOTED_ESCAPE = re.compile(r'\\([$`"\\])')
 _RESERVED = frozenset(
     [

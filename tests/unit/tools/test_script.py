@@ -28,7 +28,7 @@ OPAQUE = [
     "A=1 b", "A=1", "'A=1' b", "export A=1", "(ls)", "{ ls; }", "f() { ls; }", "if a; then b; fi", "for i in a; do b; done",
     "while a; do b; done", "case a in a) b;; esac", "[ -f x ]", "[[ -f x ]]", "((1))", "echo *", "echo a?", "echo [ab]",
     "echo {a,b}", "rg {--pre=./x,y}", "echo ~", "echo ~/a", "echo a=~", "echo a:~/b", "echo 'a'~", "echo {}a", "{} a", "{}", "echo a\\ b", "a\\\nb", "\\ls", "echo !x", "a\rb", "a\x00b",
-    "echo a\u00a0b", "echo\u2003b", "echo \u202e", "ls 'unclosed", "ls \"unclosed", "ls |", "&& ls", "", "   ", "# only",
+    "echo a\u00a0b", "echo\u2003b", "echo \u202e", "echo \ud800", "ls 'unclosed", "ls \"unclosed", "ls |", "&& ls", "", "   ", "# only",
     "time (ls)", "a <(b)", "a >(b)", "declare -x A", "unset A", "coproc { a; }", "x" * 70_000,
 ]  # fmt: skip
 
