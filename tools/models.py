@@ -11,9 +11,10 @@ from django.db.models import F, Q
 
 from audit.ids import uuid7
 from tools.artifacts.models import Artifact
+from tools.mcp.models import McpServer
 from tools.secrets.models import SecretHandle
 
-__all__ = ["Artifact", "Permit", "SecretHandle", "ToolDefinition"]
+__all__ = ["Artifact", "McpServer", "Permit", "SecretHandle", "ToolDefinition"]
 
 
 class Permit(models.Model):
