@@ -1,11 +1,12 @@
 """Rows of the agents app, by noun."""
 
-from agents.models.agent import Agent, Repository, RepositoryLogin
+from agents.models.agent import Agent, AgentVersion, Repository, RepositoryLogin, Team, TeamMember
 from agents.models.endpoint import Capability, ModelEndpoint, ModelRoute, RouteEntry
 from agents.models.feed import ArchivedLog, FeedEntry
 from agents.models.job import Job
 from agents.models.llm import CachedAnswer, LlmCall
 from agents.models.mapitem import MapItem
+from agents.models.plan import Plan
 from agents.models.step import Attempt, Step
 from agents.models.tenant import FairQueue, RateBucket, RateLimit, Tenant
 from agents.models.token import ApiToken
@@ -26,6 +27,7 @@ from agents.models.workflow import Workflow, WorkflowVersion
 
 __all__ = [
     "Agent",
+    "AgentVersion",
     "ApiToken",
     "ArchivedLog",
     "Attempt",
@@ -43,6 +45,7 @@ __all__ = [
     "MapItem",
     "ModelEndpoint",
     "ModelRoute",
+    "Plan",
     "RateBucket",
     "RateLimit",
     "Repository",
@@ -50,6 +53,8 @@ __all__ = [
     "RouteEntry",
     "Schedule",
     "Step",
+    "Team",
+    "TeamMember",
     "Tenant",
     "TriggerEvent",
     "TriggerRun",

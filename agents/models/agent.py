@@ -3,17 +3,49 @@
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Value
 
 from agents.models.endpoint import ModelRoute
 from audit.ids import uuid7
 
 
 class Agent(models.Model):
-    """A profile: how a model is told to work, with which tools and limits. `tools` are patterns such as `git.*`."""
+    """A profile: how a model is told to work, with which tools and limits. `tools` are patterns such as `git.*`.
+
+    What it says at a moment is kept as an `AgentVersion` as soon as a job runs by it (`agents.profiles`).
+    """
+
+    class Planning(models.TextChoices):
+        LOOP = "loop", "Decide on each step in turn"
+        PLAN = "plan", "Make a plan, and run it"
+        REVIEW = "review", "Make a plan, and wait for a person to look at it"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.SlugField(max_length=80, unique=True)
     description = models.TextField(blank=True)
+    role = models.CharField(
+        max_length=120, blank=True, default="", db_default="", help_text="In a few words: reviewer."
+    )
+    capabilities = ArrayField(
+        models.SlugField(max_length=60),
+        blank=True,
+        default=list,
+        db_default=Value([], ArrayField(models.SlugField(max_length=60))),
+        help_text="What it is good for, as jobs and teams ask for it: code, review, docs.",
+    )
+    labels = models.JSONField(
+        blank=True,
+        default=dict,
+        db_default=Value({}, models.JSONField()),
+        help_text="Labels of all its jobs, for policies; they win over what a submission says.",
+    )
+    planning = models.CharField(
+        max_length=6,
+        choices=Planning.choices,
+        default=Planning.LOOP,
+        db_default=Planning.LOOP,
+        help_text="Of its goals.",
+    )
     instructions = models.TextField(help_text="The system prompt: role, house rules, what done means.")
     tools = ArrayField(models.CharField(max_length=120), help_text="Tool patterns offered to the model: files.*, git.*")
     model = models.CharField(max_length=120, blank=True, help_text="Empty: the server's LLM_MODEL.")
@@ -46,6 +78,57 @@ class Agent(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class AgentVersion(models.Model):
+    """What a profile said at a time; the jobs that ran by it stay with it. Never changes."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    definition = models.JSONField(help_text="role, instructions, tools, model, route, limits, labels, capabilities")
+    sha256 = models.CharField(max_length=64, help_text="of the definition's canonical JSON")
+    note = models.CharField(max_length=500, blank=True, help_text="what is new, in words")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["agent", "-number"]
+        constraints = [models.UniqueConstraint(fields=["agent", "number"], name="agent_version_number")]
+
+    def __str__(self) -> str:
+        return f"{self.agent.name}@{self.number}"
+
+
+class Team(models.Model):
+    """Agents that work together: the lead gets the goal, and hands parts of it to members, to nobody else."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.SlugField(max_length=80, unique=True)
+    description = models.TextField(blank=True)
+    lead = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="leads")
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TeamMember(models.Model):
+    """An agent's part in a team, in words that the lead reads."""
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="members")
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="memberships")
+    part = models.CharField(max_length=300, blank=True, help_text="What to hand to it.")
+
+    class Meta:
+        ordering = ["team", "pk"]
+        constraints = [models.UniqueConstraint(fields=["team", "agent"], name="team_member_once")]
+
+    def __str__(self) -> str:
+        return f"{self.agent_id} in {self.team_id}"
 
 
 class Repository(models.Model):

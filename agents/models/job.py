@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q, Value
 
-from agents.models.agent import Agent, Repository
+from agents.models.agent import Agent, AgentVersion, Repository, Team
 from agents.models.tenant import Tenant
 from agents.models.workflow import WorkflowVersion
 from agents.states import JOB_DONE, JobState
@@ -29,6 +29,18 @@ class Job(models.Model):
     kind = models.CharField(max_length=8, choices=Kind.choices)
     goal = models.TextField(help_text="what to reach; for a plan, its title")
     agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
+    agent_version = models.ForeignKey(
+        AgentVersion,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="jobs",
+        db_index=False,
+        help_text="what its agent's profile said when it was submitted: the job stays with it",
+    )
+    team = models.ForeignKey(
+        Team, null=True, blank=True, on_delete=models.SET_NULL, related_name="jobs", db_index=False
+    )
     repository = models.ForeignKey(Repository, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="jobs")
     tenant = models.ForeignKey(
@@ -110,6 +122,8 @@ class Job(models.Model):
                 name="job_log_to_archive",
             ),
             models.Index(fields=["state", "created_at"]),
+            models.Index(fields=["agent_version"], condition=Q(agent_version__isnull=False), name="job_agent_version"),
+            models.Index(fields=["team"], condition=Q(team__isnull=False), name="job_team"),
             models.Index(fields=["owner", "-created_at"]),
             models.Index(fields=["tenant", "owner"], condition=~Q(state__in=sorted(JOB_DONE)), name="job_unfinished"),
             models.Index(
