@@ -13,7 +13,6 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from tools.sandbox.environment import base_environment, interpreter_paths
-from tools.sandbox.harden import protect_process
 from tools.sandbox.identity import identity_for
 from tools.sandbox.output import Unfiltered
 from tools.sandbox.process import Bounds, Confinement, run
@@ -43,7 +42,6 @@ except OSError:
 
 def main() -> None:
     tier, folder, cases = sys.argv[1], Path(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text())
-    protect_process()
     identity = identity_for(folder.name)
     if identity.dropped:
         for path in (folder, *folder.rglob("*")):

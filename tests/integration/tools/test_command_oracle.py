@@ -168,6 +168,8 @@ def place() -> Iterator[Path]:
 
 def watched(place: Path, lines: list[str]) -> list[tuple[str, list[str]]]:
     """Runs the lines under the tracer: what each did beyond its reading."""
+    if not any(report.works for report in probe.tiers()):
+        pytest.skip("no tier of the sandbox works here")
     tree = place / "tree"
     (tree / oracle.SCRATCH).mkdir(parents=True)
     readings = [found for line in lines if (found := read(line)) is not None]
@@ -187,6 +189,8 @@ def watched(place: Path, lines: list[str]) -> list[tuple[str, list[str]]]:
         pytest.skip("processes cannot be traced here")
     assert traced.stdout.startswith("done"), traced.stdout + traced.stderr
     done = deeds(log.read_text(errors="replace"))
+    if not done and os.geteuid() != 0:
+        pytest.skip("a tracer without rights sees no names here")
     assert len(done) == len(lines)
     wrong = []
     for number, (line, found) in enumerate(zip(lines, readings, strict=True)):
