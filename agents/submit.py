@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -159,8 +159,8 @@ def request_sha256(payload: object) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def plan(steps: Sequence[StepInput]) -> list[NewStep]:
-    """Checks the steps of a plan against each other and against the tools.
+def plan(steps: Sequence[StepInput], *, ended: Collection[str] = ()) -> list[NewStep]:
+    """Checks the steps of a plan against each other and against the tools. ended: keys of steps that came before it.
 
     Raises:
         InvalidPlan: with every problem (doubled key, unknown tool, arguments, unknown need, the cycle).
@@ -168,7 +168,7 @@ def plan(steps: Sequence[StepInput]) -> list[NewStep]:
     problems: list[tuple[str, str]] = []
     keys = [step.key for step in steps]
     known: set[str] = set()
-    every = set(keys)
+    every = {*keys, *ended}
     for index, step in enumerate(steps):
         here = f"steps[{index}]"
         if step.key in known:
@@ -180,7 +180,7 @@ def plan(steps: Sequence[StepInput]) -> list[NewStep]:
             if need not in every:
                 problems.append((f"{here}.needs[{position}]", f"There is no step {need!r} in this plan."))
     if not problems:
-        cycle = find_cycle({step.key: step.needs for step in steps})
+        cycle = find_cycle({step.key: [one for one in step.needs if one in known] for step in steps})
         if cycle:
             problems.append(
                 (f"steps[{keys.index(cycle[0])}].needs", f"The steps wait in a circle: {' → '.join(cycle)}.")

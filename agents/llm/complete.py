@@ -1,7 +1,7 @@
 """One model call as a step of a plan or workflow: a prompt and untrusted context in, text or checked data out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from jsonschema import Draft202012Validator
@@ -90,7 +90,7 @@ class Complete(Tool):
             schema=schema,
             cacheable=True,
         )
-        return _converse(asking, _messages(arguments), schema)
+        return _result(*answered(asking, _messages(arguments), schema))
 
 
 def _messages(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -101,15 +101,28 @@ def _messages(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": text}]
 
 
-def _converse(asking: Asking, messages: list[dict[str, Any]], schema: Mapping[str, Any] | None) -> Result:
-    """Asks until the answer can be used, at most 1 + REPAIRS times."""
+def answered(
+    asking: Asking,
+    messages: list[dict[str, Any]],
+    schema: Mapping[str, Any] | None,
+    check: Callable[[dict[str, Any]], str] = lambda value: "",
+) -> tuple[Answer, dict[str, Any] | None, Usage]:
+    """Asks until the answer can be used, at most 1 + REPAIRS times: the last answer, its data (None where text was asked
+    for), and what all of it used. check: what is wrong with data of the right shape, in words for the model, or "".
+
+    Raises:
+        ThinkFailed: also `invalid_answer`.
+    """
     spent = Usage(prompt_tokens=0, completion_tokens=0)
     problem = ""
     for _ in range(REPAIRS + 1):
         answer = ask(asking, messages)
         spent += answer.usage
         try:
-            return _result(answer, _usable(answer, schema), spent)
+            value = _usable(answer, schema)
+            problem = check(value) if value is not None else ""
+            if not problem:
+                return answer, value, spent
         except _Unusable as error:
             problem = str(error)
         asking.box.log(f"The answer cannot be used: {problem}\n")
