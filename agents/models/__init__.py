@@ -1,6 +1,7 @@
 """Rows of the agents app, by noun."""
 
 from agents.models.agent import Agent, AgentVersion, Repository, RepositoryLogin, Team, TeamMember
+from agents.models.chat import Conversation, ConversationLink
 from agents.models.endpoint import Capability, ModelEndpoint, ModelRoute, RouteEntry
 from agents.models.feed import ArchivedLog, FeedEntry
 from agents.models.job import Job
@@ -34,6 +35,8 @@ __all__ = [
     "CachedAnswer",
     "Canary",
     "Capability",
+    "Conversation",
+    "ConversationLink",
     "Duty",
     "EventMatch",
     "EventRule",

@@ -3,10 +3,13 @@
 from decimal import Decimal
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVector
 from django.db import models
 from django.db.models import Q, Value
 
 from agents.models.agent import Agent, AgentVersion, Repository, Team
+from agents.models.chat import Conversation
 from agents.models.tenant import Tenant
 from agents.models.workflow import WorkflowVersion
 from agents.states import JOB_DONE, JobState
@@ -24,10 +27,11 @@ class Job(models.Model):
         GOAL = "goal"
         PLAN = "plan"
         WORKFLOW = "workflow"
+        CHAT = "chat"  # one turn of a conversation
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     kind = models.CharField(max_length=8, choices=Kind.choices)
-    goal = models.TextField(help_text="what to reach; for a plan, its title")
+    goal = models.TextField(help_text="what to reach; for a plan, its title; for a chat, the message")
     agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
     agent_version = models.ForeignKey(
         AgentVersion,
@@ -80,6 +84,15 @@ class Job(models.Model):
     workspace_of = models.UUIDField(
         null=True, blank=True, help_text="the job whose workspace this one works in; its own where empty"
     )
+    conversation = models.ForeignKey(
+        Conversation,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="jobs",
+        db_index=False,
+        help_text="the one that it is a turn of (kind chat), or that it was started from",
+    )
     depth = models.PositiveSmallIntegerField(default=0, help_text="of delegation: 0 is a person's own job")
     forked_from = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="forks")
     concurrency_key = models.CharField(
@@ -131,8 +144,26 @@ class Job(models.Model):
                 condition=~Q(concurrency_key="") & ~Q(state__in=sorted(JOB_DONE)),
                 name="job_keyed",
             ),
+            models.Index(
+                fields=["conversation", "created_at"],
+                condition=Q(conversation__isnull=False),
+                name="job_of_conversation",
+            ),
+            GinIndex(
+                SearchVector("goal", "outcome", config="simple"),
+                condition=Q(conversation__isnull=False),
+                name="job_said",
+            ),
         ]
         constraints = [
+            models.UniqueConstraint(
+                fields=["conversation"],
+                condition=Q(kind="chat") & ~Q(state__in=sorted(JOB_DONE)),
+                name="job_one_turn_at_a_time",
+            ),
+            models.CheckConstraint(
+                condition=~Q(kind="chat") | Q(conversation__isnull=False), name="job_turn_of_a_conversation"
+            ),
             models.UniqueConstraint(
                 fields=["owner", "idempotency_key"], condition=~Q(idempotency_key=""), name="job_idempotency_key"
             ),
@@ -151,6 +182,11 @@ class Job(models.Model):
 
     def get_absolute_url(self) -> str:
         return f"/jobs/{self.id}/"
+
+    @property
+    def led(self) -> bool:
+        """Does an agent decide on its steps, turn by turn?"""
+        return self.kind in {self.Kind.GOAL, self.Kind.CHAT}
 
     @property
     def done(self) -> bool:

@@ -25,7 +25,8 @@ _SPECIAL_JOB = (
     """(j.concurrency_key <> '' OR j.grant <> '[]' OR j.starts_at IS NOT NULL OR j.workspace_of IS NOT NULL)"""
 )
 # The same for how a job ends; somebody listens to the owner's events (`agents.triggers.emit`).
-_SPECIAL_END = """(j.kind = 'goal' OR j.parent_id IS NOT NULL OR j.workflow_version_id IS NOT NULL
+_SPECIAL_END = """(j.kind IN ('goal', 'chat') OR j.conversation_id IS NOT NULL OR j.parent_id IS NOT NULL
+        OR j.workflow_version_id IS NOT NULL
         OR EXISTS (SELECT FROM agents_eventrule e WHERE e.enabled AND e.owner_id = j.owner_id)
         OR EXISTS (SELECT FROM agents_webhookendpoint w WHERE w.enabled AND w.owner_id = j.owner_id))"""
 _SPECIAL_STEP = """(s.kind <> 'call' OR s.parent_id IS NOT NULL OR s.template IS NOT NULL OR s.condition <> ''
