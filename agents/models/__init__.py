@@ -3,11 +3,14 @@
 from agents.models.agent import Agent, AgentVersion, Repository, RepositoryLogin, Team, TeamMember
 from agents.models.chat import Conversation, ConversationLink
 from agents.models.endpoint import Capability, ModelEndpoint, ModelRoute, RouteEntry
+from agents.models.evaluation import Evaluation, Trial
+from agents.models.evolution import Candidate
 from agents.models.feed import ArchivedLog, FeedEntry
 from agents.models.job import Job
 from agents.models.llm import CachedAnswer, LlmCall
 from agents.models.mapitem import MapItem
 from agents.models.plan import Plan
+from agents.models.prompt import Feedback, Prompt, PromptUse, PromptVersion
 from agents.models.step import Attempt, Step
 from agents.models.tenant import FairQueue, RateBucket, RateLimit, Tenant
 from agents.models.token import ApiToken
@@ -34,14 +37,17 @@ __all__ = [
     "Attempt",
     "CachedAnswer",
     "Canary",
+    "Candidate",
     "Capability",
     "Conversation",
     "ConversationLink",
     "Duty",
+    "Evaluation",
     "EventMatch",
     "EventRule",
     "FairQueue",
     "FeedEntry",
+    "Feedback",
     "Handling",
     "Job",
     "LlmCall",
@@ -49,6 +55,9 @@ __all__ = [
     "ModelEndpoint",
     "ModelRoute",
     "Plan",
+    "Prompt",
+    "PromptUse",
+    "PromptVersion",
     "RateBucket",
     "RateLimit",
     "Repository",
@@ -59,6 +68,7 @@ __all__ = [
     "Team",
     "TeamMember",
     "Tenant",
+    "Trial",
     "TriggerEvent",
     "TriggerRun",
     "Webhook",
