@@ -37,7 +37,7 @@ def ask(comment: Comment, now: datetime) -> bool:
     except Job.DoesNotExist:
         return False
     step = Step.objects.filter(pk=request.subject_id, approval_id=request.pk).first()
-    if step is None or job.agent is None or job.kind != Job.Kind.GOAL or job.state in JOB_DONE:
+    if step is None or job.agent is None or not job.led or job.state in JOB_DONE:
         return False
     if job.tokens_used >= job.max_tokens or Step.objects.filter(job=job).count() >= job.max_steps:
         return False

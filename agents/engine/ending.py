@@ -45,7 +45,7 @@ def of(job: Job) -> Ending:
         return Ending(state=JobState.FAILED, outcome=job.outcome, steps=count)
     if job.cancel_requested:
         return Ending(state=JobState.CANCELLED, outcome=job.outcome or "Cancelled.", steps=count)
-    if job.kind == Job.Kind.GOAL:
+    if job.led:
         last = steps.filter(tool=THINK).order_by("seq").last()
         if last is not None and last.state == StepState.SUCCEEDED and last.result is not None:
             finish = last.result["data"].get("finish") or {}

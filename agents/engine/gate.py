@@ -261,13 +261,13 @@ def request_context(job: Job, step: Step) -> dict[str, Any]:
         "queue": step.queue,
         "risk_score": ((step.decision or {}).get("facts") or {}).get("score", 0),
         "reason": step.reason,
-        "by_agent": job.kind == Job.Kind.GOAL,
+        "by_agent": job.led,
         "labels": job.labels,
     }
 
 
 def proposer(job: Job) -> Actor:
     """Who proposes a job's steps: its agent, for its owner, or the owner with an own plan."""
-    if job.agent is not None and job.kind == Job.Kind.GOAL:
+    if job.agent is not None and job.led:
         return Actor.agent(job.agent.name, on_behalf_of=job.owner.pk)
     return Actor.user(job.owner.pk)

@@ -16,7 +16,7 @@ from agents.engine.advance import THINK, advance
 from agents.engine.hot import newcomers
 from agents.engine.transitions import job_target, step_entry, step_facts, step_target
 from agents.errors import InvalidPlan
-from agents.models import Agent, Job, Repository, Step, Tenant, WorkflowVersion
+from agents.models import Agent, Conversation, Job, Repository, Step, Tenant, WorkflowVersion
 from agents.states import JobState
 from agents.tenants import make_room, tenant_for
 from audit.actor import Actor
@@ -27,6 +27,7 @@ from tools.spec import Risk
 
 MAX_ATTEMPTS = int(Step._meta.get_field("max_attempts").default)
 PREPARE = "prepare"  # the step that clones the repository into the job's workspace
+SUMMARY = "summary"  # the step that puts the older part of a conversation into a few words
 DEFAULT_MAX_STEPS, DEFAULT_MAX_TOKENS = 200, 400_000
 
 
@@ -58,7 +59,8 @@ class NewStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A validated submission. For kind `goal` the agent plans; for kind `plan` the steps are given."""
+    """A validated submission. For kind `goal` the agent plans; for kind `plan` the steps are given; for kind `chat` they
+    are what the server does beside the agent's first turn, which waits for the one with the key `SUMMARY`."""
 
     owner: User
     kind: str
@@ -80,6 +82,7 @@ class NewJob:
     deadline_s: int | None = None  # from when it may begin
     delay_s: int | None = None
     starts_at: datetime | None = None
+    conversation: Conversation | None = None  # that it is a turn of, or was started from
     # of a job that another one starts (`agents.engine.children`)
     parent: Job | None = None
     parent_step: Step | None = None
@@ -132,6 +135,7 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
         depth=new.depth,
         grant=[list(patterns) for patterns in new.grant],
         workspace_of=new.workspace_of,
+        conversation=new.conversation,
         created_at=now,
     )
     context, payload = _submitted(job, tenant)
@@ -218,6 +222,7 @@ def _submitted(job: Job, tenant: Tenant) -> tuple[dict[str, Any], dict[str, Any]
         "tenant": tenant.name,
         **({"key": job.concurrency_key} if job.concurrency_key else {}),
         **({"trigger": job.trigger} if job.trigger else {}),
+        **({"conversation": str(job.conversation_id)} if job.conversation_id else {}),
         **({"workflow": str(job.workflow_version)} if job.workflow_version else {}),
         **({"parent": str(job.parent_id), "grant": job.grant} if job.parent_id else {}),
     }
@@ -240,9 +245,10 @@ def _first_steps(new: NewJob) -> list[NewStep]:
         arguments = origins.clone_arguments(new.repository, new.owner)
         steps.append(NewStep(key=PREPARE, tool="workspace.prepare", arguments=arguments))
     first = [step.key for step in steps]
-    if new.kind == Job.Kind.GOAL:
-        steps.append(NewStep(key="think-1", tool=THINK, arguments={"turn": 1}, needs=first))
-        return steps
+    if new.kind in {Job.Kind.GOAL, Job.Kind.CHAT}:
+        waits = [*first, *(step.key for step in new.steps if step.key == SUMMARY)]
+        think = NewStep(key="think-1", tool=THINK, arguments={"turn": 1}, needs=waits, needs_success=waits == first)
+        return [*steps, *new.steps, think]
     for number, step in enumerate(new.steps):
         if step.key == PREPARE:
             raise InvalidPlan(f"The key {PREPARE!r} is reserved.", field=f"steps[{number}].key")

@@ -94,7 +94,7 @@ def _ask(step_id: UUID, fence: int, preview: str, target_state: dict[str, object
 
 
 def _title(job: Job, command: str) -> str:
-    who = job.agent.name if job.agent and job.kind == Job.Kind.GOAL else job.owner.get_username()
+    who = job.agent.name if job.agent and job.led else job.owner.get_username()
     where = f" in {job.repository.name}" if job.repository else ""
     shown = command if len(command) <= TITLE_COMMAND_MAX else f"{command[: TITLE_COMMAND_MAX - 1]}…"
     return f"{who} wants to run {shown}{where}"

@@ -24,7 +24,7 @@ from tools.spec import Effect, Result
 RETRY_ERRORS = (OperationalError, InterfaceError)
 
 
-_ASK_MODELS = (THINK, "llm.complete")  # what they used counts against the job's tokens
+_ASK_MODELS = (THINK, "llm.complete", "llm.title", "llm.summarise")  # what they used counts against the job's tokens
 
 
 class Crashed(ToolError):

@@ -29,7 +29,7 @@ def submit_command(job: Job, steps: Sequence[Step]) -> str:
 def payload(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
     """The job as `agents.payload.JobInput` describes it, without what is default."""
     made: dict[str, Any] = {}
-    if job.kind == Job.Kind.GOAL:
+    if job.led:
         made["goal"] = job.goal
     elif job.workflow_version is not None:
         name = job.workflow_version.workflow.name

@@ -174,7 +174,7 @@ def _facts(job: Job, now: datetime) -> list[tuple[str, str]]:
 
 def _scripted(job: Job) -> bool:
     """Does (or did) the scripted stand-in speak here, and no model?"""
-    if job.kind != Job.Kind.GOAL:
+    if not job.led:
         return False
     calls = LlmCall.objects.filter(step__job=job)
     return calls.filter(scripted=True).exists() or (settings.LLM_SCRIPTED and not job.done)

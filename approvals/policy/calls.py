@@ -16,7 +16,7 @@ FIELDS = frozenset(
     {"tool", "arguments", "effect", "queue", "risk", "risk_score", "labels", "first_use", "spent", "now"}
     | {*_TEXTS, *_LISTS}
 )
-KINDS = ("goal", "plan", "workflow")
+KINDS = ("goal", "plan", "workflow", "chat")
 
 
 def made(given: Mapping[str, Any], *, now: datetime) -> PolicyInput:

@@ -21,7 +21,7 @@ class PolicyInput:
     """A call and its job. What is None cannot be told: it fits no allow rule, and every other one.
 
     effect, queue, risk: of the tool and this call; risk_score: 0 to 100; repository, branch, environment: name, default
-    branch and environment, or ""; groups: names of the owner's groups; kind: "goal", "plan" or "workflow"; programs:
+    branch and environment, or ""; groups: names of the owner's groups; kind: "goal", "plan", "workflow" or "chat"; programs:
     what a command runs, () where the tool runs none; target_branch: what the call changes or reads, "" where that is no
     branch; first_use: of this tool by this agent; seen: labels that the calls of this job (and of its family) gave;
     spent: {account (`budget_key`): {calls, tokens, minutes}} before this call; now: the time of the decision.

@@ -63,6 +63,8 @@ def fork_job(job_id: UUID, *, at: str, by: User, now: datetime, arguments: Mappi
         QueueFull
     """
     job = Job.objects.select_related("agent", "repository", "owner").get(pk=job_id)
+    if job.kind == Job.Kind.CHAT:
+        raise NotNow("This is a turn of a conversation: ask again there.")
     cut = _cut(job, at, arguments)
     if job.repository is not None and not visible_repositories(by).filter(pk=job.repository.pk).exists():
         raise NotNow(f"The repository {job.repository.name} is not yours to use.")

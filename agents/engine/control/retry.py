@@ -42,7 +42,7 @@ def retry_job(
         Job.DoesNotExist
         AlreadyDone: it has succeeded.
         NotNow: it has not ended, was undone, or nothing in it is left to retry; or the job that started it goes on
-            without it.
+            without it, or its conversation has gone on.
         KeyBusy: another job has the key of the job that started it.
         MayHaveHappened: such steps are not named in `did_not_happen`.
         InvalidInput: there is no step `from_step`.
@@ -152,6 +152,10 @@ def _check(job: Job, steps: Sequence[Step]) -> None:
         raise AlreadyDone("The job has succeeded: there is nothing to retry. Fork it to run a part of it again.")
     if job.state not in JOB_DONE:
         raise NotNow("The job has not ended: there is nothing to retry yet.")
+    if job.kind == Job.Kind.CHAT and Job.objects.filter(
+        conversation=job.conversation_id, kind=Job.Kind.CHAT, created_at__gt=job.created_at
+    ).exists():
+        raise NotNow("The conversation has gone on since: ask again there.")
     if job.state == JobState.COMPENSATED or any(
         step.state == StepState.COMPENSATED or step.compensates_id is not None for step in steps
     ):
@@ -166,7 +170,7 @@ def _chosen(job: Job, steps: Sequence[Step], from_step: str) -> list[Step]:
             raise InvalidInput(f"The job has no step {from_step!r}.", field="from_step")
         first = found.seq if found.parent_id is None else next(one.seq for one in steps if one.pk == found.parent_id)
     again = [step for step in steps if step.state in AGAIN and step.seq >= first]
-    if job.kind != Job.Kind.GOAL:
+    if not job.led:
         return again
     thought = [step for step in steps if step.tool == THINK and step.state == StepState.SUCCEEDED]
     if not thought:
@@ -182,7 +186,7 @@ def _chosen(job: Job, steps: Sequence[Step], from_step: str) -> list[Step]:
 
 def _nothing(job: Job, steps: Sequence[Step]) -> str:
     last = next((step for step in reversed(steps) if step.tool == THINK), None)
-    if job.kind == Job.Kind.GOAL and last is not None and last.state == StepState.SUCCEEDED:
+    if job.led and last is not None and last.state == StepState.SUCCEEDED:
         return f"The agent itself ended the job. Fork it at {last.key} to ask again, or submit a new one."
     return "Every step from there on has succeeded: there is nothing to retry."
 
