@@ -9,6 +9,7 @@ from agents.models.feed import ArchivedLog, FeedEntry
 from agents.models.job import Job
 from agents.models.llm import CachedAnswer, LlmCall
 from agents.models.mapitem import MapItem
+from agents.models.memory import Memory
 from agents.models.plan import Plan
 from agents.models.prompt import Feedback, Prompt, PromptUse, PromptVersion
 from agents.models.step import Attempt, Step
@@ -52,6 +53,7 @@ __all__ = [
     "Job",
     "LlmCall",
     "MapItem",
+    "Memory",
     "ModelEndpoint",
     "ModelRoute",
     "Plan",
