@@ -152,9 +152,12 @@ def _check(job: Job, steps: Sequence[Step]) -> None:
         raise AlreadyDone("The job has succeeded: there is nothing to retry. Fork it to run a part of it again.")
     if job.state not in JOB_DONE:
         raise NotNow("The job has not ended: there is nothing to retry yet.")
-    if job.kind == Job.Kind.CHAT and Job.objects.filter(
-        conversation=job.conversation_id, kind=Job.Kind.CHAT, created_at__gt=job.created_at
-    ).exists():
+    if (
+        job.kind == Job.Kind.CHAT
+        and Job.objects.filter(
+            conversation=job.conversation_id, kind=Job.Kind.CHAT, created_at__gt=job.created_at
+        ).exists()
+    ):
         raise NotNow("The conversation has gone on since: ask again there.")
     if job.state == JobState.COMPENSATED or any(
         step.state == StepState.COMPENSATED or step.compensates_id is not None for step in steps
