@@ -12,6 +12,7 @@ Kinds of words, in specifications:
     module   a Python module and its words        sed, awk, jq   a program in that language
     target   what a build tool is to make         pair, pair-read   a name, then text or a path
     ref      a commit or a path, for git          format   how `date` is to print
+    suffix   what copies of files end with
 """
 
 import os
@@ -225,6 +226,10 @@ def effect(notes: Notes, program: Program, kind: str, value: str) -> None:
         case "format":
             if not value.startswith("+"):
                 raise NotUnderstood("a time to set")
+        case "suffix":
+            if "/" in value or "*" in value:
+                raise NotUnderstood("a name for copies that leads elsewhere")
+            _path(notes, program, ".", writing=True)
         case "ref":
             if any(_outside(place, value) for place in notes.places):
                 _path(notes, program, value, writing=False)

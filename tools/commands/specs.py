@@ -30,7 +30,7 @@ DATA = Path(__file__).with_name("data")
 KINDS = frozenset(
     {
         "flag", "text", "read", "write", "delete", "list", "host", "program", "shell", "command", "code", "script",
-        "module", "chdir", "assign", "sed", "awk", "jq", "env", "target", "pair", "pair-read", "ref", "format",
+        "module", "chdir", "assign", "sed", "awk", "jq", "env", "target", "pair", "pair-read", "ref", "format", "suffix",
     }
 )  # fmt: skip
 STYLES = frozenset({"gnu", "single", "literal", "test", "find"})

@@ -49,7 +49,7 @@ def main() -> None:
     ended = run(
         ["python3", "-I", "-S", "-", json.dumps(cases)],
         cwd=str(folder),
-        env=base_environment(home=folder, scratch=folder / SCRATCH),
+        env=base_environment(home=folder / SCRATCH, scratch=folder / SCRATCH),
         stdin=DRIVER,
         confinement=Confinement(
             tier=tier,
