@@ -8,17 +8,15 @@ own files beside them do not, nor do the `snapshots` (see `tools.snapshots`).
 import contextlib
 import os
 import secrets
-import shutil
 import stat
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from uuid import UUID
 
 from django.conf import settings
 
 from tools.errors import SandboxUnavailable, ToolFailed, ToolRefused
+from tools.removal import remove_tree
 from tools.sandbox.identity import identity_for, reachable
 from tools.spec import Workspace
 
@@ -76,7 +74,7 @@ def remove(workspace_id: str) -> None:
         root.rename(gone)  # at once: nobody finds a half of it, and what a crash leaves is known for what it is
     except FileNotFoundError:
         return
-    shutil.rmtree(gone, onerror=_open_up)
+    remove_tree(gone)
 
 
 def remove_leftovers(*, before: float) -> int:
@@ -86,13 +84,13 @@ def remove_leftovers(*, before: float) -> int:
     with contextlib.suppress(FileNotFoundError):
         for entry in list(os.scandir(settings.WORKSPACE_DIR)):
             if entry.name.startswith(_LEFT) and _old(entry, before):
-                shutil.rmtree(entry.path, onerror=_open_up)
+                remove_tree(entry.path)
                 found += 1
     for workspace_id in there():
         with contextlib.suppress(FileNotFoundError):
             for entry in list(os.scandir(place_of(str(workspace_id)).root)):
                 if entry.name.startswith(_HANDED_OVER) and _old(entry, before):
-                    shutil.rmtree(entry.path, onerror=_open_up)
+                    remove_tree(entry.path)
                     found += 1
     return found
 
@@ -156,22 +154,6 @@ def _make(folder: Path, mode: int) -> bool:
         return False
     folder.chmod(mode)
     return True
-
-
-def _open_up(
-    function: Callable[..., object], path: str, failure: tuple[type[BaseException], BaseException, TracebackType]
-) -> None:
-    """A folder that a command left without permissions is opened and tried again."""
-    if not isinstance(failure[1], PermissionError):
-        raise failure[1]
-    parent = os.path.dirname(path)
-    for folder in (parent, path):
-        if os.path.isdir(folder) and not os.path.islink(folder):
-            os.chmod(folder, 0o700)
-    if function in (os.open, os.scandir, os.rmdir):
-        shutil.rmtree(path)
-    else:
-        function(path)
 
 
 def holds(workspace_id: str) -> bool | None:

@@ -3,19 +3,16 @@
 The notes stand in the workspace's own folder, which no command can write, and go with it.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import secrets
-import shutil
-import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from audit.canonical import canonical_json
+from tools.removal import remove_tree
 from tools.spec import Box
 
 _FOLDER = "journal"
@@ -56,32 +53,4 @@ class Journal:
         if self.taken.is_symlink() or not self.taken.is_dir():
             self.taken.unlink(missing_ok=True)
         else:
-            remove_all(self.taken)
-
-
-def remove_all(folder: Path) -> None:
-    """Removes the folder with all that it holds, whatever permissions a command left on it."""
-    shutil.rmtree(folder, onerror=_opened)
-
-
-def _opened(
-    function: Callable[..., object], path: str, failure: tuple[type[BaseException], BaseException, TracebackType]
-) -> None:
-    """A folder without permissions is opened and tried again; what went by itself is gone."""
-    if isinstance(failure[1], FileNotFoundError):
-        return
-    if not isinstance(failure[1], PermissionError):
-        raise failure[1]
-    closed = False
-    for folder in (os.path.dirname(path), path):
-        with contextlib.suppress(FileNotFoundError):
-            facts = os.lstat(folder)
-            if stat.S_ISDIR(facts.st_mode) and facts.st_mode & 0o700 != 0o700:
-                os.chmod(folder, 0o700)
-                closed = True
-    if not closed:
-        raise failure[1]
-    if function in (os.open, os.scandir, os.rmdir):
-        shutil.rmtree(path, onerror=_opened)
-    else:
-        function(path)
+            remove_tree(self.taken)

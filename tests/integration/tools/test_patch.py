@@ -15,9 +15,9 @@ from tests.integration.tools.test_files import RACER
 from tools import registry
 from tools.box import SandboxBox
 from tools.builtin.beneath import Beneath, NotThere
-from tools.builtin.journal import remove_all
 from tools.errors import InvalidArguments, ToolFailed, ToolRefused
 from tools.registry import get, validate
+from tools.removal import remove_tree
 from tools.risk import reach_of
 from tools.spec import Call, Limits, Result, Risk, Workspace
 from tools.workspaces import remove, workspace_for
@@ -320,7 +320,7 @@ def test_closed_folders_go_for_a_server_that_is_not_root(tmp_path: Path) -> None
             os.setgroups([])
             os.setresgid(65534, 65534, 65534)
             os.setresuid(65534, 65534, 65534)
-            remove_all(top)
+            remove_tree(top)
             os._exit(1 if top.exists() else 0)
         except BaseException:
             os._exit(2)
