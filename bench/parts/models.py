@@ -30,9 +30,9 @@ class Held:
 def hold(servers: Servers, owner: User, *, calls: int) -> Held:
     """Lets one `llm` worker make `calls` calls at a time, of `ANSWER_S` seconds each until the first word."""
     ensure_agents()
-    port = _free_port()
+    port = free_port()
     model = servers.program("model", "agents.llm.scripted", "--port", str(port), "--delay", str(ANSWER_S))
-    wait_for(lambda: _answers(port), timeout_s=30, why="the model answers")
+    wait_for(lambda: answers(port), timeout_s=30, why="the model answers")
     for _ in range(calls):
         submit({"goal": "Look around."}, user=owner, now=datetime.now(UTC))
     ended = LlmCall.objects.filter(state=LlmCall.State.ENDED)
@@ -75,14 +75,14 @@ def _connections() -> int:
         return int(cursor.fetchone()[0])
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
