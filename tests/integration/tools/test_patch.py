@@ -17,7 +17,6 @@ from tools.box import SandboxBox
 from tools.builtin.beneath import Beneath, NotThere
 from tools.errors import InvalidArguments, ToolFailed, ToolRefused
 from tools.registry import get, validate
-from tools.removal import remove_tree
 from tools.risk import reach_of
 from tools.spec import Call, Limits, Result, Risk, Workspace
 from tools.workspaces import remove, workspace_for
@@ -229,7 +228,7 @@ def test_what_is_left_of_a_lost_deletion_goes_with_the_next_attempt(
 
     with monkeypatch.context() as patched:
         patched.setattr("tools.builtin.arranging._deleted", die)
-        patched.setattr("tools.builtin.journal.shutil.rmtree", die)
+        patched.setattr("tools.builtin.journal.remove_tree", die)
         with pytest.raises(Killed):
             run("files.delete", box, path="d", recursive=True)
     journal = box.workspace.root / "journal"
@@ -298,30 +297,3 @@ def test_a_racing_link_leads_no_move_or_deletion_out(workspace: Workspace, tmp_p
         racer.communicate()
     assert sorted((str(path), path.stat().st_mtime_ns, path.stat().st_ino) for path in outside.rglob("*")) == before
     assert min(done.values()) >= 50, done
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="the tests above run as such a user")
-def test_closed_folders_go_for_a_server_that_is_not_root(tmp_path: Path) -> None:
-    top = tmp_path / "taken"
-    (top / "shut/in").mkdir(parents=True)
-    (top / "shut/in/file").write_text("x")
-    (top / "read").mkdir()
-    (top / "read/file").write_text("x")
-    for path in (top / "shut/in", top / "shut", top / "read", top):
-        path.chmod({"read": 0o555, "taken": 0o500}.get(path.name, 0))
-    for path in (top, *top.rglob("*"), tmp_path):
-        os.chown(path, 65534, 65534)
-    for folder in tmp_path.parents:
-        if not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o001)
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
-            remove_tree(top)
-            os._exit(1 if top.exists() else 0)
-        except BaseException:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
