@@ -12,6 +12,7 @@ from agents.engine.gate import again
 from agents.engine.limits import freed
 from agents.engine.transitions import ENGINE, lock_job, move_step, step_facts, step_target
 from agents.models import Attempt, Job, Step
+from agents.provenance import labels
 from agents.states import StepState
 from approvals import executing, requests
 from audit.actor import Actor
@@ -117,6 +118,7 @@ def succeed(job: Job, step: Step, result: Result, *, actor: Actor, now: datetime
         context=facts,
         payload={"summary": result.summary, "text": result.text},
         result=result_json(result),
+        labels=labels.of_result(step, result),
         tokens=tokens,
         error_class="",
         error_code="",

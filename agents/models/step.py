@@ -111,6 +111,17 @@ class Step(models.Model):
     )
     # the end
     result = models.JSONField(null=True, help_text="ok, summary, data, text, exit_code, truncated_bytes, sandbox")
+    labels = ArrayField(
+        models.CharField(max_length=20),
+        null=True,
+        blank=True,
+        help_text="what it brought in or did (`tools.labels`): untrusted, private, egress; null: as its call says",
+    )
+    provenance = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="of its call, where policies asked: planned, tainted: [{at, value, source}] (`agents.provenance`)",
+    )
     error_class = models.CharField(
         max_length=10, blank=True, help_text="transient, rate_limit, bad_input, denied, timeout, resource, bug, lost"
     )

@@ -72,8 +72,8 @@ WRITE = """
 WITH given AS MATERIALIZED (SELECT %s::jsonb AS d, %s::timestamptz AS now, %s::timestamptz AS lease),
 settled AS (
   UPDATE agents_step s SET state = 'succeeded', finished_at = g.now, lease_until = NULL, result = x.result, tokens = 0,
-         error_class = '', error_code = '', error = ''
-    FROM given g, jsonb_to_recordset(g.d->'settled') AS x(id uuid, attempt int, result jsonb)
+         labels = x.labels, error_class = '', error_code = '', error = ''
+    FROM given g, jsonb_to_recordset(g.d->'settled') AS x(id uuid, attempt int, result jsonb, labels text[])
    WHERE s.id = x.id AND s.attempt = x.attempt AND mod(x.attempt, 1) = 0 RETURNING 1),
 claimed AS (
   UPDATE agents_step s SET state = 'running', attempt = s.attempt + 1, claimed_by = x.worker, started_at = g.now,

@@ -17,6 +17,7 @@ from agents.engine.hot.rows import ACTIVE, JobRow, StepRow
 from agents.engine.hot.values import Aftermath, Answer, Claimed, Message, Otherwise, Settled, Success
 from agents.engine.hot.writes import Writes
 from agents.models.tenant import DEFAULT
+from agents.provenance import labels
 from agents.states import STEP_DONE, JobState, StepState
 from agents.triggers import emit
 from approvals.policy import published
@@ -168,7 +169,8 @@ def _succeed(job: JobRow, step: StepRow, wish: Success, writes: Writes) -> None:
     result = wish.result
     step.state = StepState.SUCCEEDED
     writes.needs_disk(step.effect)
-    writes.add("settled", id=str(step.id), attempt=step.attempt, result=result_json(result))
+    marks = labels.of_result(step, result)
+    writes.add("settled", id=str(step.id), attempt=step.attempt, result=result_json(result), labels=marks)
     writes.record(
         Event.STEP_CONFIRMED,
         actor=Actor.worker(wish.delivery.worker),
