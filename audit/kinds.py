@@ -33,6 +33,8 @@ class Event(StrEnum):
     STEP_COMPENSATED = "step.compensated"
     STEP_LATE_RESULT = "step.late_result"
     PERMIT_REFUSED = "permit.refused"
+    PLAN_PROPOSED = "plan.proposed"
+    PLAN_EDITED = "plan.edited"
     # approvals
     APPROVAL_REQUESTED = "approval.requested"
     APPROVAL_VOTED = "approval.voted"
@@ -61,6 +63,7 @@ class Event(StrEnum):
     POLICY_PUBLISHED = "policy.published"
     POLICY_RETIRED = "policy.retired"
     FREEZE_CHANGED = "freeze.changed"
+    AGENT_CHANGED = "agent.changed"
     WORKFLOW_DRAFTED = "workflow.drafted"
     WORKFLOW_PUBLISHED = "workflow.published"
     WORKFLOW_RETIRED = "workflow.retired"
@@ -86,6 +89,11 @@ class Event(StrEnum):
     TOOL_CHANGED = "tool.changed"
     TOOL_ENABLED = "tool.enabled"
     TOOL_DISABLED = "tool.disabled"
+    # what is remembered
+    MEMORY_PROPOSED = "memory.proposed"
+    MEMORY_ADMITTED = "memory.admitted"
+    MEMORY_REJECTED = "memory.rejected"
+    MEMORY_FORGOTTEN = "memory.forgotten"
     # workers
     WORKER_TOLD = "worker.told"
     # what starts jobs, and what tells others

@@ -1,0 +1,1 @@
+"""What jobs and people want to be remembered: proposed, admitted, found again, forgotten."""
