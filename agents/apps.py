@@ -6,6 +6,7 @@ class AgentsConfig(AppConfig):
 
     def ready(self) -> None:
         from agents.accounts import records
+        from agents.chat.tools import Propose, Summarise, Title
         from agents.engine import asked, denied, holders, origins, recorded, resume
         from agents.llm.complete import Complete
         from agents.llm.think import Think
@@ -27,6 +28,9 @@ class AgentsConfig(AppConfig):
         decisions.register(recorded.Steps())
         registry.register(Think())
         registry.register(Complete())
+        registry.register(Title())
+        registry.register(Summarise())
+        registry.register(Propose())
         records.connect()
         secrets.told_by(holders.holder_of)
         remotes.known_by(origins.addresses)

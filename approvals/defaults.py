@@ -27,6 +27,7 @@ RULES: list[tuple[str, list[str], str, str, str]] = [
         "It starts a job of no wider grant, whose every step is decided on.",
     ),
     ("questions", ["human.*"], "", ALLOW, "Asking a person changes nothing."),
+    ("offers", ["job.propose"], "", ALLOW, "It offers a person a job, and starts none."),
     (
         "git-reading",
         ["git.status", "git.diff", "git.fetch", "git.log", "git.show"],

@@ -47,8 +47,11 @@ class Verdict:
     problems: tuple[tuple[str, str], ...] = ()
 
 
-def judge(answer: Answer, tools: Sequence[Tool], *, turn: int, round: int = 0) -> Verdict:
-    """Reads an answer. Where any call is wrong, none is used: the model must decide anew with all of them in view."""
+def judge(answer: Answer, tools: Sequence[Tool], *, turn: int, round: int = 0, talking: bool = False) -> Verdict:
+    """Reads an answer. Where any call is wrong, none is used: the model must decide anew with all of them in view.
+
+    talking: words without a call are an answer, as in a conversation.
+    """
     content = answer.content[:CONTENT_LIMIT_CHARS]
     by_name = {tool.name: tool for tool in tools}
     wishes: list[Wish] = []
@@ -65,7 +68,9 @@ def judge(answer: Answer, tools: Sequence[Tool], *, turn: int, round: int = 0) -
             problems.append((call_id, str(wrong)))
     if finishes and not problems and (wishes or len(finishes) > 1):
         problems.append(("", f"{FINISH} must be the only call of its answer."))
-    if not answer.calls:
+    if not answer.calls and talking and content.strip() and "\0" not in content:
+        finishes.append({"success": True, "summary": content.strip()})
+    elif not answer.calls:
         problems.append(("", f"You called no function. Call one; when the job is done, call {FINISH}."))
     if problems:
         return Verdict(content=content, problems=tuple(problems))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from agents.llm import conversation
+from agents.llm import conversation, functions
 from agents.llm.gateway import Asking, ThinkFailed, ask, is_scripted, targets_for
 from agents.llm.judge import Verdict, judge, repair_messages
 from agents.llm.stuck import stuck
@@ -43,8 +43,11 @@ class Think(Tool):
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         """Raises ThinkFailed."""
-        job = Job.objects.select_related("agent__route", "repository", "owner").get(steps__pk=box.call_id)
+        job = Job.objects.select_related("agent__route", "repository", "owner", "conversation").get(
+            steps__pk=box.call_id
+        )
         talk = conversation.build(job)
+        talking = job.kind == Job.Kind.CHAT
         why = stuck(talk.history)
         if why:
             raise ThinkFailed("stuck", f"The agent is stuck: {why}.")
@@ -54,19 +57,20 @@ class Think(Tool):
             turn=int(arguments["turn"]),
             targets=targets_for(job, needs={Capability.CHAT, Capability.TOOLS}),
             tools=talk.tools,
+            functions=functions.as_functions(talk.tools)[:-1] if talking else None,  # all but `finish`
             box=box,
         )
-        return _converse(asking, talk.messages)
+        return _converse(asking, talk.messages, talking=talking)
 
 
-def _converse(asking: Asking, messages: list[dict[str, Any]]) -> Result:
+def _converse(asking: Asking, messages: list[dict[str, Any]], *, talking: bool = False) -> Result:
     """Asks until the answer can be used, at most 1 + REPAIRS times."""
     spent = Usage(prompt_tokens=0, completion_tokens=0)
     verdict = Verdict(content="")
     for round in range(REPAIRS + 1):
         answer = ask(asking, messages)
         spent += answer.usage
-        verdict = judge(answer, asking.tools, turn=asking.turn, round=round)
+        verdict = judge(answer, asking.tools, turn=asking.turn, round=round, talking=talking)
         if not verdict.problems:
             return _result(answer, verdict, spent)
         asking.box.log(f"The answer cannot be used: {_words(verdict)}\n")
@@ -78,7 +82,7 @@ def _converse(asking: Asking, messages: list[dict[str, Any]]) -> Result:
 
 def _result(answer: Answer, verdict: Verdict, spent: Usage) -> Result:
     if verdict.finish is not None:
-        summary = "Finishes: " + verdict.finish["summary"]
+        summary = f"{'Finishes' if answer.calls else 'Answers'}: {verdict.finish['summary']}"
     else:
         summary = "Asks for " + ", ".join(wish.name for wish in verdict.wishes)
     return Result(

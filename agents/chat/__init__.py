@@ -1,0 +1,1 @@
+"""Conversations of people with agents: each turn is a job."""
