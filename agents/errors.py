@@ -7,6 +7,7 @@ AgentsError
 │   ├── UnknownTenant       no tenant of that name to which the user belongs
 │   ├── UnknownRepository   no repository of that name that the user may see (or no such repository: same answer)
 │   ├── InvalidWorkflow     a definition, each problem with its line
+│   ├── InvalidPrompt       a prompt or a suite of cases: each problem with its line, each test that fails
 │   └── UnknownWorkflow     no published workflow of that name and version
 ├── NotADraft               a published version never changes
 ├── NotVisible              there is no such thing for this user
@@ -61,6 +62,10 @@ class UnknownRepository(InvalidInput):
 
 class InvalidWorkflow(InvalidInput):
     code = "invalid_workflow"
+
+
+class InvalidPrompt(InvalidInput):
+    code = "invalid_prompt"
 
 
 class UnknownWorkflow(InvalidInput):

@@ -1,0 +1,1 @@
+"""Versioned prompts: what models are asked, tested on answers that were recorded."""
