@@ -1,12 +1,13 @@
 """What we add to a model call: reserve, ask, check, settle, against the same request sent bare. And streams at a time."""
 
+import http.client
 import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
-import httpx2
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connections
@@ -90,15 +91,18 @@ def _bare(url: str) -> None:
         "stream_options": {"include_usage": True},
         "max_tokens": 256,
     }
-    with (
-        httpx2.Client(trust_env=False) as client,
-        client.stream("POST", f"{url}/chat/completions", json=body) as answer,
-    ):
-        last = ""
-        for line in answer.iter_lines():
-            if line.startswith("data: {"):
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port)
+    try:
+        text, headers = json.dumps(body), {"content-type": "application/json"}
+        connection.request("POST", f"{parts.path}/chat/completions", text, headers)
+        last = b""
+        for line in connection.getresponse():
+            if line.startswith(b"data: {"):
                 last = line
         assert json.loads(last[6:])["usage"]["total_tokens"] > 0
+    finally:
+        connection.close()
 
 
 def _timed(what: Callable[[], object]) -> float:
