@@ -43,6 +43,7 @@ def clean_workspaces(*, now: datetime) -> Cleaned:
             pk: (state, at)
             for pk, state, at in Job.objects.filter(pk__in=some).values_list("pk", "state", "finished_at")
         }
+        jobs |= _later_turns(some)
         for job_id in some:
             state, ended_at = jobs.get(job_id, ("", None))
             if state in JOB_DONE and ended_at is not None and ended_at < limit:
@@ -53,6 +54,16 @@ def clean_workspaces(*, now: datetime) -> Cleaned:
                 done.orphans += 1
     done.for_room = _make_room()
     return done
+
+
+def _later_turns(ids: list[UUID]) -> dict[UUID, tuple[str, datetime | None]]:
+    """State and end of the newest turn that works in each of these workspaces, where a later turn of a conversation than
+    the one that made it does."""
+    talks = Job.objects.filter(pk__in=ids, conversation__isnull=False).values("conversation")
+    later = Job.objects.filter(conversation__in=talks, workspace_of__in=ids).order_by("created_at", "pk")
+    return {
+        place: (state, at) for place, state, at in later.values_list("workspace_of", "state", "finished_at") if place
+    }
 
 
 def _make_room() -> int:
@@ -68,7 +79,9 @@ def _make_room() -> int:
     ended = [
         found
         for some in _parts(list(held))
-        for found in Job.objects.filter(pk__in=some, state__in=JOB_DONE).values_list("finished_at", "pk")
+        for found in Job.objects.filter(pk__in=some, state__in=JOB_DONE)
+        .exclude(pk__in=[job_id for job_id, (state, _) in _later_turns(some).items() if state not in JOB_DONE])
+        .values_list("finished_at", "pk")
     ]
     removed = 0
     for _, job_id in sorted(ended):

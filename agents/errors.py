@@ -19,6 +19,7 @@ AgentsError
 ├── IllegalTransition       the state machine has no such move
 ├── StepMoved               somebody else moved the step first; nothing was written
 ├── NotNow                  the job's state does not let it be paused, retried, forked or edited: the message says why
+│   └── TurnRunning         the agent has not answered the last message of the conversation yet
 ├── MayHaveHappened         a retry would run what may have happened; `steps` are their keys
 └── AlreadyDone             the job has ended
 """
@@ -128,6 +129,10 @@ class AlreadyDone(AgentsError):
 
 class NotNow(AgentsError):
     code = "not_now"
+
+
+class TurnRunning(NotNow):
+    code = "turn_running"
 
 
 class MayHaveHappened(AgentsError):

@@ -104,6 +104,10 @@ class Event(StrEnum):
     # files that jobs keep
     ARTIFACT_KEPT = "artifact.kept"
     ARTIFACT_PURGED = "artifact.purged"
+    # conversations
+    CHAT_SHARED = "chat.shared"
+    CHAT_UNSHARED = "chat.unshared"
+    CHAT_READ = "chat.read"
     # the log itself
     LOG_OPENED = "log.opened"
     LOG_HEARTBEAT = "log.heartbeat"
