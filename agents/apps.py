@@ -10,6 +10,7 @@ class AgentsConfig(AppConfig):
         from agents.engine import asked, denied, holders, origins, recorded, resume
         from agents.llm.complete import Complete
         from agents.llm.think import Think
+        from agents.planning import tools as planning
         from agents.selectors import step_ids
         from agents.triggers import emit
         from approvals import hooks
@@ -28,6 +29,8 @@ class AgentsConfig(AppConfig):
         decisions.register(recorded.Steps())
         registry.register(Think())
         registry.register(Complete())
+        for one in planning.ALL:
+            registry.register(one)
         registry.register(Title())
         registry.register(Summarise())
         registry.register(Propose())

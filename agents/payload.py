@@ -109,6 +109,16 @@ class JobInput(BaseModel):
     inputs: Annotated[dict[str, Any] | None, Field(description="Of the workflow, as its schema says.")] = None
     title: Annotated[str | None, Field(max_length=200, description="Names a plan or a workflow's job in lists.")] = None
     agent: Annotated[str | None, Field(max_length=80, description="By name; a goal's default is `developer`.")] = None
+    capabilities: Annotated[
+        list[Slug],
+        Field(max_length=20, description="Instead of an agent's name: what it must be good for; the best record wins."),
+    ] = []
+    team: Annotated[str | None, Field(max_length=80, description="Instead of an agent: its lead gets the goal.")] = None
+    planning: Annotated[
+        Literal["loop", "plan", "review"] | None,
+        Field(description="Of a goal: step by step, by a plan, or by one that a person looks at; the agent's own."),
+    ] = None
+    max_replans: Annotated[int | None, Field(ge=0, le=10, description="How often a goal may be planned anew.")] = None
     repository: Annotated[str | None, Field(max_length=80, description="By name.")] = None
     priority: Annotated[Priority | None, Field(description="5, or what the workflow says, by default.")] = None
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS)] = {}

@@ -11,12 +11,14 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError
+from django.utils import timezone
 
+from agents import choosing
 from agents.engine import expressions, keys
 from agents.engine.expressions import InvalidExpression, templated
 from agents.engine.intake import PREPARE, NewJob, NewStep, create_job
 from agents.errors import IdempotencyConflict, InvalidInput, InvalidPlan, UnknownAgent, UnknownRepository
-from agents.models import Agent, Job, Repository
+from agents.models import Agent, Job, Repository, Team
 from agents.payload import MAX_ARGUMENTS_BYTES, JobInput, OtherCall, StepInput, parse
 from agents.selectors import usable_agents, visible_repositories
 from agents.tenants import tenant_for
@@ -107,6 +109,9 @@ def _job(given: JobInput, user: User, idempotency_key: str, digest: str) -> NewJ
         kind=kind,
         goal=_goal(given),
         agent=_agent(given),
+        team=_team(given),
+        planning=given.planning or "",
+        max_replans=given.max_replans,
         repository=_repository(given, user),
         priority=DEFAULT_PRIORITY if given.priority is None else given.priority,
         labels=dict(given.labels),
@@ -298,6 +303,14 @@ def _one_of(given: JobInput) -> None:
         raise InvalidInput("Must not be empty.", field="goal")
     if given.goal is not None and given.title is not None:
         raise InvalidInput("Only a plan and a workflow's job have a title.", field="title")
+    for name in ("planning", "max_replans", "team"):
+        if given.goal is None and getattr(given, name) is not None:
+            raise InvalidInput(f"Only a goal has {name}.", field=name)
+    asked = [name for name in ("agent", "capabilities", "team") if getattr(given, name)]
+    if len(asked) > 1:
+        raise InvalidInput(f"Give {asked[0]} or {asked[1]}, not both.", field=asked[1])
+    if given.capabilities and given.goal is None:
+        raise InvalidInput("Only a goal's agent is chosen by what it is good for.", field="capabilities")
     for name in ("version", "inputs"):
         if given.workflow is None and getattr(given, name) is not None:
             raise InvalidInput(f"Only a workflow has {name}.", field=name)
@@ -313,11 +326,34 @@ def _goal(given: JobInput) -> str:
 def _agent(given: JobInput) -> Agent | None:
     if given.agent is None and given.steps is not None:
         return None
+    team = _team(given)
+    if team is not None:
+        return team.lead
+    if given.capabilities:
+        return _chosen(given)
     name = DEFAULT_AGENT if given.agent is None else given.agent
     agent = usable_agents().filter(name=name).first()
     if agent is None:
         raise UnknownAgent(f"There is no enabled agent {name!r}.", field="agent")
     return agent
+
+
+def _team(given: JobInput) -> Team | None:
+    if given.team is None:
+        return None
+    team = Team.objects.select_related("lead__route").filter(name=given.team, enabled=True, lead__enabled=True).first()
+    if team is None:
+        raise UnknownAgent(f"There is no enabled team {given.team!r}.", field="team")
+    return team
+
+
+def _chosen(given: JobInput) -> Agent:
+    """The agent with the best record of those that are good for it."""
+    ranked = choosing.rank(given.capabilities, now=timezone.now())
+    if not ranked:
+        wanted = ", ".join(given.capabilities)
+        raise UnknownAgent(f"No enabled agent is good for {wanted}.", field="capabilities")
+    return ranked[0].agent
 
 
 def _repository(given: JobInput, user: User) -> Repository | None:

@@ -26,6 +26,7 @@ RULES: list[tuple[str, list[str], str, str, str]] = [
         ALLOW,
         "It starts a job of no wider grant, whose every step is decided on.",
     ),
+    ("plans", ["plan.*"], "", ALLOW, "A plan does nothing by itself: each of its steps is decided on when it runs."),
     ("questions", ["human.*"], "", ALLOW, "Asking a person changes nothing."),
     ("offers", ["job.propose"], "", ALLOW, "It offers a person a job, and starts none."),
     (

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet, Sum
 
-from agents import feed
+from agents import feed, teams
 from agents.engine import grants, recheck, stale
 from agents.engine.advance import advance
 from agents.engine.cancel import cancel_job
@@ -170,6 +170,8 @@ def _agent(job: Job, arguments: Mapping[str, Any]) -> Agent:
     agent = Agent.objects.filter(name=name, enabled=True).first()
     if agent is None:
         raise CannotDelegate(f"There is no enabled agent {name!r}.")
+    if not teams.may_have(job, agent):
+        raise CannotDelegate(f"{name} is no member of this job's team.")
     return agent
 
 

@@ -12,6 +12,7 @@ from agents.models import Job, Step
 from agents.states import JobState, StepState
 
 THINK = "llm.think"
+PLAN = "llm.plan"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +47,10 @@ def of(job: Job) -> Ending:
     if job.cancel_requested:
         return Ending(state=JobState.CANCELLED, outcome=job.outcome or "Cancelled.", steps=count)
     if job.led:
-        last = steps.filter(tool=THINK).order_by("seq").last()
-        if last is not None and last.state == StepState.SUCCEEDED and last.result is not None:
-            finish = last.result["data"].get("finish") or {}
+        last = steps.filter(tool__in=[THINK, PLAN]).order_by("seq").last()
+        said = last.result["data"] if last and last.state == StepState.SUCCEEDED and last.result is not None else None
+        if last is not None and said is not None and (last.tool == THINK or said.get("finish") is not None):
+            finish = said.get("finish") or {}
             state = JobState.SUCCEEDED if finish.get("success") else JobState.FAILED
             return Ending(state=state, outcome=str(finish.get("summary", "")), steps=count)
     own = steps.filter(parent=None)  # a map answers for its chunks

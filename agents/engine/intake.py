@@ -10,13 +10,14 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from agents import feed
+from agents import feed, profiles
 from agents.engine import keys, origins
 from agents.engine.advance import THINK, advance
+from agents.engine.ending import PLAN
 from agents.engine.hot import newcomers
 from agents.engine.transitions import job_target, step_entry, step_facts, step_target
 from agents.errors import InvalidPlan
-from agents.models import Agent, Conversation, Job, Repository, Step, Tenant, WorkflowVersion
+from agents.models import Agent, Conversation, Job, Repository, Step, Team, Tenant, WorkflowVersion
 from agents.states import JobState
 from agents.tenants import make_room, tenant_for
 from audit.actor import Actor
@@ -26,6 +27,7 @@ from tools import registry
 from tools.spec import Risk
 
 MAX_ATTEMPTS = int(Step._meta.get_field("max_attempts").default)
+MAX_REPLANS = 3
 PREPARE = "prepare"  # the step that clones the repository into the job's workspace
 SUMMARY = "summary"  # the step that puts the older part of a conversation into a few words
 DEFAULT_MAX_STEPS, DEFAULT_MAX_TOKENS = 200, 400_000
@@ -93,6 +95,9 @@ class NewJob:
     max_steps: int | None = None
     max_tokens: int | None = None
     max_cost: Decimal | None = None  # US dollars
+    planning: str = ""  # loop, plan or review: of a goal; its agent's own where empty
+    max_replans: int | None = None
+    team: Team | None = None
 
 
 @transaction.atomic
@@ -111,10 +116,12 @@ def create_job(new: NewJob, *, now: datetime, actor: Actor) -> Job:
         kind=new.kind,
         goal=new.goal,
         agent=new.agent,
+        agent_version=profiles.version_of(new.agent, now=now) if new.agent else None,
+        team=new.team,
         repository=new.repository,
         owner=new.owner,
         priority=new.priority,
-        labels=new.labels,
+        labels={**new.labels, **(new.agent.labels if new.agent else {})},
         state=JobState.QUEUED,
         idempotency_key=new.idempotency_key,
         request_sha256=new.request_sha256,
@@ -162,6 +169,11 @@ def add_steps(
     rows = _rows(job, steps, first=seq + 1, now=now, proposed_by=proposed_by)
     _add(job, rows, actor=actor, now=now)
     return rows
+
+
+def unsaved(job: Job, new: NewStep, arguments: dict[str, Any]) -> Step:
+    """The step that `new` would be with these arguments, for whoever asks what would become of it."""
+    return _rows(job, [replace(new, arguments=arguments, template=None)], first=0, now=job.created_at)[0]
 
 
 def _add(job: Job, rows: list[Step], *, actor: Actor, now: datetime) -> None:
@@ -217,6 +229,7 @@ def _submitted(job: Job, tenant: Tenant) -> tuple[dict[str, Any], dict[str, Any]
     context = {
         "kind": job.kind,
         "agent": job.agent.name if job.agent else "",
+        **({"agent_version": job.agent_version.number} if job.agent_version else {}),
         "repository": job.repository.name if job.repository else "",
         "priority": job.priority,
         "tenant": tenant.name,
@@ -247,6 +260,11 @@ def _first_steps(new: NewJob) -> list[NewStep]:
     first = [step.key for step in steps]
     if new.kind in {Job.Kind.GOAL, Job.Kind.CHAT}:
         waits = [*first, *(step.key for step in new.steps if step.key == SUMMARY)]
+        planning = new.planning or (new.agent.planning if new.agent else Agent.Planning.LOOP)
+        if new.kind == Job.Kind.GOAL and planning != Agent.Planning.LOOP:
+            most = MAX_REPLANS if new.max_replans is None else new.max_replans
+            given = {"round": 1, "review": planning == Agent.Planning.REVIEW, "max_replans": most}
+            return [*steps, NewStep(key="plan-1", tool=PLAN, arguments=given, needs=first)]
         think = NewStep(key="think-1", tool=THINK, arguments={"turn": 1}, needs=waits, needs_success=waits == first)
         return [*steps, *new.steps, think]
     for number, step in enumerate(new.steps):

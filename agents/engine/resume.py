@@ -8,6 +8,7 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from agents.engine import planned
 from agents.engine.advance import advance, paused
 from agents.engine.control.edit import edit_step
 from agents.engine.gate import grant
@@ -103,6 +104,8 @@ def _approved(job: Job, step: Step, request: ApprovalRequest, *, now: datetime) 
             context={"approval": str(request.pk)},
             result=result_json(answer),
         )
+        if step.tool in planned.TOOLS and not job.cancel_requested:
+            planned.went_on(job, step, answer, now=now)
         return
     if paused(job):  # the approval stands, and starts nothing until the job goes on
         move_step(step, StepState.PENDING, now=now)

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
 
-from agents.engine import doubt, ending, failures, fanout, quarantine, think
+from agents.engine import doubt, ending, failures, fanout, planned, quarantine, think
 from agents.engine.advance import THINK, advance
+from agents.engine.ending import PLAN
 from agents.engine.gate import again
 from agents.engine.limits import freed
 from agents.engine.transitions import ENGINE, lock_job, move_step, step_facts, step_target
@@ -25,7 +26,15 @@ from tools.spec import Effect, Result
 RETRY_ERRORS = (OperationalError, InterfaceError)
 
 
-_ASK_MODELS = (THINK, "llm.complete", "llm.title", "llm.summarise")  # what they used counts against the job's tokens
+_OTHERS = (PLAN, "llm.compact", "llm.draft_workflow")
+GROWS = frozenset({THINK, *planned.TOOLS})  # when they succeed, the job may have new steps
+_ASK_MODELS = (
+    THINK,
+    "llm.complete",
+    "llm.title",
+    "llm.summarise",
+    *_OTHERS,
+)  # what they used counts against the job's tokens
 
 
 class Crashed(ToolError):
@@ -70,7 +79,7 @@ def settle(step: Step, outcome: Result | ToolError, *, worker: str, cancelled: b
         _ended(job, step, outcome, actor=actor, cancelled=cancelled, now=now)
     else:
         _broke(job, step, outcome, actor=actor, cancelled=cancelled, now=now)
-    advance(job, now=now, ended=None if step.tool == THINK or step.state == StepState.PENDING else [step])
+    advance(job, now=now, ended=None if step.tool in GROWS or step.state == StepState.PENDING else [step])
     return True
 
 
@@ -130,6 +139,8 @@ def succeed(job: Job, step: Step, result: Result, *, actor: Actor, now: datetime
         job.tokens_used += tokens
     if step.tool == THINK and not job.cancel_requested:
         think.append_steps(job, step, result, now=now)
+    if step.tool in planned.TOOLS and not job.cancel_requested:
+        planned.went_on(job, step, result, now=now)
 
 
 def lost(job: Job, step: Step, error: ToolError, *, actor: Actor, now: datetime) -> None:

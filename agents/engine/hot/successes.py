@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg import Cursor
 
 from agents.connections import Raw
-from agents.engine.ending import THINK
+from agents.engine.ending import PLAN, THINK
 from agents.engine.facts import of_arguments, recorded_facts
 from agents.engine.hot import sql
 from agents.engine.hot.claims import begin, call_of
@@ -33,6 +33,7 @@ from tools.spec import Effect, Result
 if TYPE_CHECKING:
     from agents.engine.hot.turn import View
 
+GROWS = frozenset({THINK, PLAN, "plan.run"})  # what the job does next is told by their results
 POLICY, ENGINE = Actor.system("policy"), Actor.system("engine")
 
 
@@ -48,7 +49,7 @@ def settle(
     if step is None or job is None:
         return Otherwise.BUSY
     held = step.state == StepState.RUNNING and step.attempt == mine.attempt and not step.cancel_requested
-    plain = held and not step.special and step.tool != THINK and not job.limited(step.tool) and wish.result.ok
+    plain = held and not step.special and step.tool not in GROWS and not job.limited(step.tool) and wish.result.ok
     if not plain or not job.plain or job.state != JobState.RUNNING:
         return Otherwise.GENERAL
     plan = plans.known(job.id)

@@ -1,0 +1,31 @@
+"""Teams: agents that work for one goal. The lead plans and hands on; nobody but members gets a part."""
+
+from agents.models import Agent, Job, Team, TeamMember
+
+DELEGATE = "job.delegate"
+
+
+def members(team: Team) -> list[TeamMember]:
+    """Those that may get a part now, in the order in which they were added."""
+    return list(TeamMember.objects.filter(team=team, agent__enabled=True).select_related("agent").order_by("pk"))
+
+
+def may_have(job: Job, agent: Agent) -> bool:
+    """May a job hand a part to this agent? A team's job only to its members; every other one to whom it likes."""
+    return job.team_id is None or TeamMember.objects.filter(team_id=job.team_id, agent=agent).exists()
+
+
+def told(job: Job) -> str:
+    """What a lead reads of its team; "" where the job has none."""
+    if job.team is None:
+        return ""
+    lines = [
+        f"- {one.agent.name}"
+        + (f" ({one.agent.role})" if one.agent.role else "")
+        + f": {one.part or one.agent.description}"
+        for one in members(job.team)
+    ]
+    return (
+        f"\n\nYou lead the team {job.team.name}. Hand parts of the goal to its members with {DELEGATE}, by name, and to "
+        "nobody else:\n" + "\n".join(lines)
+    )
