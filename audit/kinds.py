@@ -89,6 +89,7 @@ class Event(StrEnum):
     TOOL_CHANGED = "tool.changed"
     TOOL_ENABLED = "tool.enabled"
     TOOL_DISABLED = "tool.disabled"
+    MCP_SERVER_CHANGED = "mcp.server_changed"
     # what is remembered
     MEMORY_PROPOSED = "memory.proposed"
     MEMORY_ADMITTED = "memory.admitted"

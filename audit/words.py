@@ -52,6 +52,7 @@ _SENTENCES = {
     "tool.changed": "The {what} is no longer as it was found before",
     "tool.enabled": "{who} let the {what} be used",
     "tool.disabled": "{who} took the {what} out of use",
+    "mcp.server_changed": "{who} changed the {what}",
     "memory.proposed": "{who} proposed the {what}",
     "memory.admitted": "{who} admitted the {what}{rule_words}",
     "memory.rejected": "{who} rejected the {what}",

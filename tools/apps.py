@@ -25,7 +25,7 @@ class ToolsConfig(AppConfig):
 
     def ready(self) -> None:
         """Registers the tools, tells the sandbox where workspaces are, and makes the server's secrets unspeakable."""
-        from tools import admission, plugins, redact, registry, secrets
+        from tools import admission, mcp, plugins, redact, registry, secrets
         from tools.plugins import loading
         from tools.pod import config as pods
         from tools.sandbox import probe
@@ -33,6 +33,7 @@ class ToolsConfig(AppConfig):
         for module in _BUILTIN:
             importlib.import_module(f"tools.builtin.{module}")
         admission.add_origin(plugins.KIND, loading.build)
+        admission.add_origin(mcp.KIND, mcp.build)
         registry.add_source(admission.Admitted())
         probe.use_folder(Path(settings.WORKSPACE_DIR))
         pods.use(

@@ -1,10 +1,12 @@
 """What the runner hands to a tool: its workspace, and sandboxed processes in it."""
 
 import contextlib
+import json
 import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -94,8 +96,9 @@ class SandboxBox:
         extra_read: Sequence[Path] = (),
         extra_write: Sequence[Path] = (),
         network: Allowlist | None = None,
+        talk: process.Talk | None = None,
     ) -> Completed:
-        """See `tools.spec.Box.run`."""
+        """See `tools.spec.Box.run`. talk: see `process.run`."""
         if profile not in PROFILES:
             raise ValueError(f"there is no profile {profile!r}")
         if not argv or any("\0" in word for word in argv):
@@ -108,6 +111,10 @@ class SandboxBox:
             raise ToolRefused("What only looks has no network.")
         allow = self.reachable(network) if network else None
         tier = probe.best(network=allow is not None)
+        if tier == "pod" and talk is not None:
+            raise SandboxUnavailable(
+                "Nobody can speak with a command in a pod: it is given its input at once.", tier=tier
+            )
         read, write = self._paths(profile, extra_read, extra_write)
         confinement = process.Confinement(
             tier=tier,
@@ -145,6 +152,7 @@ class SandboxBox:
                     on_output=self._on_output if stream else None,
                     cancelled=lambda: bool(watch.over) or self._cancelled(),
                     egress_fd=serving.handover_fd if serving else None,
+                    talk=talk,
                 )
         except process.SetupFailed as error:
             raise SandboxUnavailable(f"The {tier} sandbox could not be set up: {error}", tier=tier) from error
@@ -164,6 +172,33 @@ class SandboxBox:
             tier=tier,
             profile=profile,
         )
+
+    def lasting(self, *, limits: Limits, on_output: OutputSink | None, cancelled: Callable[[], bool]) -> "SandboxBox":
+        """A box of the same workspace and under the same constraints, for a command that outlives this call."""
+        return SandboxBox(
+            self.workspace,
+            limits=limits,
+            call_id="",
+            on_output=on_output,
+            cancelled=cancelled,
+            most=self._most,
+            network=self._network,
+        )
+
+    def left_s(self) -> float:
+        """Seconds until nothing of this call may run any more."""
+        return max(0.0, min(self.limits.timeout_s, self._deadline_s - time.monotonic()))
+
+    def terms(self) -> tuple[Any, ...]:
+        """What binds a command of this box, to tell whether another box's command may serve here."""
+        return (self.workspace.id, self._most, json.dumps(self._network), self._looks)
+
+    def include(self, other: "SandboxBox", since: datetime) -> None:
+        """What a command of a `lasting` box did for this call, for its record: connections that were open since then."""
+        self._runs += other._runs[-1:]
+        self._hosts |= other._hosts
+        self._longest_s = max(self._longest_s, other._longest_s)
+        self.connections.include(other.connections, since)
 
     def reach(self, url: str) -> bool:
         """See `tools.spec.Box.reach`."""

@@ -87,6 +87,16 @@ class Connections:
                 self.left_out += 1
         return made
 
+    def include(self, other: "Connections", since: datetime) -> None:
+        """Entries of another record that were open at that time or later."""
+        with other._lock:
+            theirs = [entry for entry in other._kept if entry.ended is None or entry.ended >= since]
+        with self._lock:
+            theirs = [entry for entry in theirs if entry not in self._kept]
+            room = KEPT_MAX - len(self._kept)
+            self._kept += theirs[:room]
+            self.left_out += max(0, len(theirs) - room)
+
     def end_all(self, why: str) -> None:
         """Ends what is still open."""
         with self._lock:

@@ -1,7 +1,21 @@
 """Tools of MCP servers: found there, accepted one by one, and called through the one door like any other.
 
-`models` are the servers as rows, `naming` and `defining` turn what they say into definitions, `transport` and `session` talk to
-them, `sessions` keeps one session a job, `calling` is a tool of theirs, `inspecting` looks what they have now.
+`models` are the servers as rows, `naming` and `defining` turn what they say into definitions, `stdio` and `web` reach them,
+`session` talks to one, `sessions` keeps one session a job, `calling` is a tool of theirs, `inspecting` asks what they have,
+`noting` and `changing` write it down.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tools.models import ToolDefinition
+    from tools.spec import Tool
+
 KIND = "mcp"
+
+
+def build(row: "ToolDefinition") -> "Tool":
+    """See `tools.mcp.calling.build`. The client's library takes half a second to import: only who has such tools pays."""
+    made: Tool = importlib.import_module("tools.mcp.calling").build(row)
+    return made

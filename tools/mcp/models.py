@@ -108,7 +108,7 @@ class McpServer(models.Model):
 
     def facts(self) -> dict[str, Any]:
         """How it is started or reached, as its tools' definitions hold it: another way is another tool."""
-        named = {"transport": self.transport, "protocol": self.protocol}
+        named = {"transport": str(self.transport), "protocol": str(self.protocol)}
         if self.transport == self.Transport.STDIO:
             return {
                 **named,
@@ -118,13 +118,13 @@ class McpServer(models.Model):
                 "env": dict(self.env),
                 "secrets": dict(self.secrets),
                 "network": list(self.network),
-                "profile": self.profile,
+                "profile": str(self.profile),
             }
         oauth = {"client_id": self.client_id, "issuer": self.issuer, "scopes": self.scopes}
         return {
             **named,
             "url": self.url,
-            "auth": self.auth,
+            "auth": str(self.auth),
             **({"secret": self.secret} if self.secret else {}),
             **(oauth if self.auth == self.Auth.OAUTH else {}),
         }

@@ -85,6 +85,20 @@ class Outcome:
     clean: bool = False
 
 
+class Talk:
+    """The command's ends of two pipes: what it reads from, and what it writes to. `close()` may be called again."""
+
+    def __init__(self, stdin_fd: int, stdout_fd: int) -> None:
+        self.fds = (stdin_fd, stdout_fd)
+        self._open = True
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            for descriptor in self.fds:
+                os.close(descriptor)
+
+
 @dataclass(slots=True)
 class _Pipe:
     pipe: IO[bytes]
@@ -118,8 +132,12 @@ def run(
     on_output: Callable[[str, str], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     egress_fd: int | None = None,
+    talk: "Talk | None" = None,
 ) -> Outcome:
     """Runs `argv` confined and waits. `on_output(stream, text)` is called a few times a second at most.
+
+    talk: becomes the command's input and output, for somebody who speaks with it meanwhile; there is no `stdin` then, and
+    the bounds of the output are those of its errors.
 
     However this returns or raises, no process of the command is left; the exception is a launcher that was killed from
     outside (`Outcome.clean` is then False). egress_fd: with `confinement.network`, a unix socket that is sent the
@@ -128,7 +146,7 @@ def run(
     Raises:
         SetupFailed: the sandbox could not be built.
     """
-    return _Run(argv, cwd, env, stdin, confinement, bounds, redactor, on_output, cancelled, egress_fd).run()
+    return _Run(argv, cwd, env, stdin, confinement, bounds, redactor, on_output, cancelled, egress_fd, talk).run()
 
 
 class _Run:
@@ -144,6 +162,7 @@ class _Run:
         on_output: Callable[[str, str], None] | None,
         cancelled: Callable[[], bool],
         egress_fd: int | None,
+        talk: "Talk | None",
     ) -> None:
         self.bounds = bounds
         self.cancelled = cancelled
@@ -176,6 +195,7 @@ class _Run:
         self.stdin = stdin
         self.leash_fd = -1
         self.egress = [] if egress_fd is None else [egress_fd]
+        self.talk = talk
 
     def run(self) -> Outcome:
         started_s = time.monotonic()
@@ -193,8 +213,11 @@ class _Run:
     def _start(self, stack: contextlib.ExitStack) -> "tuple[subprocess.Popen[bytes], int]":
         spec_fd = _sealed("spec", json.dumps(self.spec).encode())
         stack.callback(os.close, spec_fd)
-        stdin_fd = _sealed("stdin", self.stdin)
-        stack.callback(os.close, stdin_fd)
+        if self.talk is not None:
+            stdin_fd, stdout = self.talk.fds
+        else:
+            stdin_fd, stdout = _sealed("stdin", self.stdin), subprocess.PIPE
+            stack.callback(os.close, stdin_fd)
         status_fd, report_fd = os.pipe()
         stack.callback(os.close, status_fd)
         leash_fd, self.leash_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -203,7 +226,7 @@ class _Run:
             launcher = subprocess.Popen(
                 [sys.executable, "-I", "-S", self.launcher, *map(str, (spec_fd, report_fd, leash_fd, *self.egress))],
                 stdin=stdin_fd,
-                stdout=subprocess.PIPE,
+                stdout=stdout,
                 stderr=subprocess.PIPE,
                 pass_fds=(spec_fd, report_fd, leash_fd, *self.egress),
                 env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
@@ -213,13 +236,15 @@ class _Run:
         finally:
             os.close(report_fd)
             os.close(leash_fd)
+        if self.talk is not None:  # its ends are the command's alone, so that its death is seen
+            self.talk.close()
         return launcher, status_fd
 
     def _streams(self, launcher: "subprocess.Popen[bytes]") -> dict[str, _Pipe]:
-        assert launcher.stdout is not None
-        assert launcher.stderr is not None
         made = {}
         for name, pipe in (("stdout", launcher.stdout), ("stderr", launcher.stderr)):
+            if pipe is None:  # somebody else reads it
+                continue
             with contextlib.suppress(OSError):  # a user's pipes may hold so much together
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             os.set_blocking(pipe.fileno(), False)

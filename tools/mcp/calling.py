@@ -1,0 +1,188 @@
+"""A tool of an MCP server, as the registry has it: the accepted definition, called in the job's session."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import mcp_types
+from django.utils import timezone
+
+from audit.actor import Actor
+from audit.canonical import canonical_json
+from audit.errors import NotCanonical
+from tools import secrets
+from tools.box import SandboxBox
+from tools.definitions import digest_of
+from tools.errors import ToolDisabled, ToolFailed
+from tools.mcp import noting, sessions
+from tools.mcp.defining import found_of
+from tools.mcp.models import McpServer
+from tools.mcp.session import Cancelled, Session, TimeUp
+from tools.models import ToolDefinition
+from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
+
+TEXT_MAX = 96 * 1024
+STRUCTURED_MAX_BYTES = 48 * 1024
+_OPENING_S = 60.0  # for a server that must be started first, beyond the call's own time
+_SHOWN_MAX = 1500
+
+
+def build(row: ToolDefinition) -> Tool:
+    """The tool of this accepted row.
+
+    Raises:
+        ToolDisabled: its server is off, gone, or is started or reached in another way than was accepted.
+    """
+    tool = McpTool(row)
+    tool.server()
+    return tool
+
+
+class McpTool(Tool):
+    """One tool of one server, made of its row: nothing of it but the call comes from the server while it runs."""
+
+    def __init__(self, row: ToolDefinition) -> None:
+        pinned: Mapping[str, Any] = row.pinned or {}
+        self.facts: Mapping[str, Any] = pinned.get("mcp", {})
+        self.pinned_sha256 = row.pinned_sha256
+        self.timeout_s = float(pinned.get("limits", {}).get("timeout_s", 120))
+        made = {
+            "name": row.name,
+            "summary": pinned.get("summary", ""),
+            "schema": dict(pinned.get("schema", {})),
+            "effect": Effect(row.effect or Effect.ONCE),
+            "queue": row.queue,
+            "limits": Limits(timeout_s=self.timeout_s + _OPENING_S),
+        }
+        for attribute, value in made.items():  # of this instance: the class's own would be every such tool's
+            setattr(self, attribute, value)
+
+    def server(self) -> McpServer:
+        """Its server's row, as it is now. Raises ToolDisabled."""
+        name = str(self.facts.get("server", ""))
+        row = McpServer.objects.filter(name=name).first()
+        if row is None:
+            raise ToolDisabled(f"There is no MCP server {name!r} any more.")
+        if not row.enabled:
+            raise ToolDisabled(f"The MCP server {name} is switched off.")
+        if row.facts() != self.facts.get("reached"):
+            raise ToolDisabled(f"The MCP server {name} is started or reached in another way than was accepted.")
+        return row
+
+    def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
+        reached: Mapping[str, Any] = self.facts.get("reached", {})
+        reasons = [f"asks {self.facts.get('server')}, an MCP server by others; what it answers is untrusted"]
+        if reached.get("transport") == McpServer.Transport.HTTP:
+            reasons.append(f"its arguments go to {reached.get('url')}, outside this server")
+        elif hosts := reached.get("network"):
+            reasons.append(f"it runs in the sandbox, and may reach {', '.join(hosts[:5])}")
+        if reached.get("secret") or reached.get("secrets"):
+            reasons.append("it is given a secret")
+        destructive = bool(self.facts.get("hints", {}).get("destructiveHint"))
+        if destructive:
+            reasons.append("it says of itself that it can destroy")
+        return RiskScore(level=Risk.HIGH if destructive else Risk.MEDIUM, reasons=tuple(reasons))
+
+    def describe(self, arguments: Mapping[str, Any]) -> str:
+        text = json.dumps(dict(arguments), ensure_ascii=False, sort_keys=True)
+        return f"{self.facts.get('tool')} on the MCP server {self.facts.get('server')}: {text}"[:_SHOWN_MAX]
+
+    def preview(self, arguments: Mapping[str, Any], box: Box) -> str:
+        """What would be sent: nobody but the server can say what it would do."""
+        asked = json.dumps(dict(arguments), ensure_ascii=False, indent=2, sort_keys=True)
+        return f"tools/call {self.facts.get('tool')} on {self.facts.get('server')}\n{asked}\n"
+
+    def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
+        if not isinstance(box, SandboxBox):
+            raise ToolFailed("An MCP server needs the sandbox's own box.")
+        server = self.server()
+        began = datetime.now(UTC)
+        session = sessions.session_for(server, box, tool=self.name, log=box.log)
+        try:
+            self._unchanged(server, session, box)
+            answer = session.call(
+                str(self.facts.get("tool")),
+                arguments,
+                timeout_s=min(self.timeout_s, box.left_s()),
+                cancelled=box.cancelled,
+                log=box.log,
+            )
+        except (Cancelled, TimeUp):
+            if server.transport == McpServer.Transport.STDIO:
+                session.close(wait_s=10.0)  # what it would still do ends with it
+            raise
+        finally:
+            if server.idle_s == 0:
+                session.close(wait_s=10.0)
+            sessions.account(session, box, began)
+        return _result(self.facts, session, answer)
+
+    def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
+        raise ToolFailed("Whether the MCP server did it cannot be told from here.")
+
+    def _unchanged(self, server: McpServer, session: Session, box: Box) -> None:
+        """Raises ToolDisabled where the server describes the tool in another way than was accepted; that is noted."""
+        tools = session.listed(cancelled=box.cancelled, log=box.log)
+        found = {one.name: one for one in found_of(server, tools.values())}
+        mine = found.get(self.name)
+        if mine is not None and not mine.problem and digest_of(mine.definition) == self.pinned_sha256:
+            return
+        worker = secrets.current().worker
+        actor = Actor.worker(worker) if worker else Actor.system("mcp")
+        noting.note(server, list(found.values()), now=timezone.now(), actor=actor)
+        raise ToolDisabled(
+            f"The MCP server {server.name} describes {self.name} in another way than was accepted: "
+            "an administrator has to look at the change."
+        )
+
+
+def _result(facts: Mapping[str, Any], session: Session, answer: mcp_types.CallToolResult) -> Result:
+    text = "\n".join(filter(None, (_shown(block) for block in answer.content)))
+    structured = _small(answer.structured_content)
+    kinds = [block.type for block in answer.content]
+    cut = max(0, len(text) - TEXT_MAX)
+    if cut:
+        text = f"{text[:TEXT_MAX]}\n[... {cut} characters left out ...]"
+    failed = bool(answer.is_error)
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "no words")
+    said = f"says that it failed: {first}" if failed else f"answered: {first}"
+    data: dict[str, Any] = {
+        "untrusted": True,
+        "server": str(facts.get("server")),
+        "tool": str(facts.get("tool")),
+        "protocol": session.era,
+        "is_error": failed,
+        "content": kinds[:100],
+    }
+    if structured is not None:
+        data["structured"] = structured
+    if failed:
+        data["error_code"] = "mcp_tool_error"
+    return Result(ok=not failed, summary=f"{facts.get('server')} {said}", data=data, text=text, truncated_bytes=cut)
+
+
+def _shown(block: Any) -> str:
+    """A block of the answer as text; what is none is named, and not kept."""
+    if isinstance(block, mcp_types.TextContent):
+        return block.text
+    if isinstance(block, mcp_types.ImageContent | mcp_types.AudioContent):
+        return f"[{block.type} {block.mime_type}, about {len(block.data) * 3 // 4} bytes, not kept]"
+    if isinstance(block, mcp_types.EmbeddedResource):
+        inner = block.resource
+        if isinstance(inner, mcp_types.TextResourceContents):
+            return f"[{inner.uri}]\n{inner.text}"
+        return f"[resource {inner.uri}, about {len(inner.blob) * 3 // 4} bytes, not kept]"
+    if isinstance(block, mcp_types.ResourceLink):
+        return f"[resource {block.uri}: {block.name}]"
+    return f"[{getattr(block, 'type', 'unknown')}, not kept]"
+
+
+def _small(value: Any) -> Any:
+    """As JSON that a row can hold; None where there is none, or too much of it."""
+    if value is None:
+        return None
+    try:
+        return value if len(canonical_json(value)) <= STRUCTURED_MAX_BYTES else None
+    except NotCanonical:
+        return None
