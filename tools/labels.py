@@ -22,7 +22,7 @@ _OWN_WORDS = frozenset(
     {"files.write", "files.mkdir", "files.delete", "files.move", "artifacts.keep", "workspace.prepare"}
     | {"git.add", "git.branch", "git.checkout", "git.commit", "git.tag"}
 )
-_SPEAKING = ("llm.", "human.", "job.", "memory.")
+_SPEAKING = ("llm.", "plan.", "human.", "job.", "memory.")
 _SENDING = frozenset(
     {"git.clone", "git.push", "git.push_tag", "git.force_push", "git.restore_branch", "git.delete_branch"}
     | {"git.pull_request", "git.close_pull_request"}

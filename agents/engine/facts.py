@@ -10,32 +10,12 @@ from django.db import connection
 
 from agents.models import Job, Step
 from agents.models.tenant import DEFAULT
+from agents.provenance import labels, origins
 from approvals.policy.evaluate import Decision
 from approvals.policy.inputs import PolicyInput
 from approvals.policy.match import Patterns
 from tools import risk
 
-# A label sticks to the whole family: a job reads its parent's inputs, its children's reports and, where it was forked or
-# works in another's workspace, their files. Up to the oldest, and from there down again.
-_FAMILY = """
-WITH RECURSIVE up(id) AS (
-  SELECT %(job)s::uuid
-  UNION
-  SELECT a.id FROM up JOIN agents_job j ON j.id = up.id
-    CROSS JOIN LATERAL unnest(ARRAY[j.parent_id, j.forked_from_id, j.workspace_of]) AS a(id)
-   WHERE a.id IS NOT NULL
-), family(id) AS (
-  SELECT id FROM up
-  UNION
-  SELECT j.id FROM family f JOIN agents_job j ON j.parent_id = f.id
-)
-"""
-_SEEN = f"""
-{_FAMILY}
-SELECT DISTINCT label
-  FROM family JOIN agents_step s ON s.job_id = family.id, jsonb_array_elements_text(s.decision->'gives') AS label
- WHERE s.id <> %(step)s AND s.decision->'gives' IS NOT NULL AND (s.attempt > 0 OR s.kind = 'job' AND s.started_at IS NOT NULL)
-"""  # noqa: S608 constants only
 _USED = """
 SELECT EXISTS (
   SELECT FROM agents_step s JOIN agents_job j ON j.id = s.job_id
@@ -83,7 +63,12 @@ def with_facts(
     if "first_use" in wanted:
         changes["first_use"] = _first_use(job, step)
     if "seen" in wanted:
-        changes["seen"] = seen(job, step)
+        changes["seen"] = labels.seen(job.pk, but=step.pk)
+    if "provenance" in wanted:
+        found = origins.of(job, step)
+        step.provenance = found.as_json()  # for its row, and for people
+        changes["unplanned"] = found.unplanned
+        changes["tainted"] = None if found.tainted is None else tuple(one.at for one in found.tainted)
     accounts = sorted(fact.removeprefix("spent:") for fact in wanted if fact.startswith("spent:"))
     if accounts:
         changes["spent"] = {account: _spent(job, step, account, now=now, alone=claiming) for account in accounts}
@@ -99,13 +84,6 @@ def of_arguments(given: PolicyInput, arguments: Any, wanted: Collection[str]) ->
         branch = risk.branch_of(given.tool, arguments)
         changes["target_branch"] = branch if isinstance(branch, str) else None
     return changes
-
-
-def seen(job: Job, step: Step) -> frozenset[str]:
-    """The labels that calls of the job's family gave which have begun."""
-    with connection.cursor() as cursor:
-        cursor.execute(_SEEN, {"job": job.pk, "step": step.pk})
-        return frozenset(row[0] for row in cursor.fetchall())
 
 
 def checked_out(job: Job, step: Step) -> str | None:

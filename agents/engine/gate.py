@@ -113,6 +113,7 @@ def gate(job: Job, step: Step, *, now: datetime) -> None:
     changes: dict[str, Any] = {
         "decision": decision.as_json(),
         "risk": str(risk.level),
+        "provenance": step.provenance,
         "ready_at": now,
         "approval_id": None,
         "target_state": {},

@@ -125,6 +125,8 @@ def _input(job: Job, step: Step, arguments: Mapping[str, Any], facts: Mapping[st
         target_branch=branch if isinstance(branch, str) else None,
         first_use=facts.get("first_use"),
         seen=None if facts.get("seen") is None else frozenset(facts["seen"]),
+        unplanned=facts.get("unplanned"),
+        tainted=None if facts.get("tainted") is None else tuple(facts["tainted"]),
         spent=facts.get("spent") or {},
         now=datetime.fromisoformat(now) if now else step.ready_at,
     )

@@ -43,7 +43,7 @@ def stands(job: Job, step: Step, *, now: datetime) -> bool:
         return False
     kept = {name: value for name, value in (step.decision or {}).items() if name == "grant"}
     step.decision, step.risk = {**new.as_json(), **kept}, str(risk.level)
-    changes: dict[str, object] = {"decision": step.decision, "risk": step.risk}
+    changes: dict[str, object] = {"decision": step.decision, "risk": step.risk, "provenance": step.provenance}
     if not same:
         gate.record_decision(step, new, risk)
     if step.permit_id is not None and gate.call_of(step).digest() != before:

@@ -25,7 +25,7 @@ WITH RECURSIVE up(id) AS (
       SELECT unnest(ARRAY[j.parent_id, j.forked_from_id, j.workspace_of]) AS id
       UNION ALL
       SELECT o.id FROM agents_job o
-       WHERE j.conversation_id IS NOT NULL AND o.conversation_id = j.conversation_id AND o.kind = 'chat'
+       WHERE j.conversation_id IS NOT NULL AND o.conversation_id = j.conversation_id
     ) AS a
    WHERE a.id IS NOT NULL
 ), family(id) AS (
@@ -88,6 +88,13 @@ def seen(job_id: UUID, *, but: UUID | None = None) -> frozenset[str]:
             cursor.execute(_UNTOLD, given)
             found = found.union(*(_untold(row) for row in cursor.fetchall()))
     return frozenset(found)
+
+
+def family(job_id: UUID) -> list[UUID]:
+    """The job and all whose labels are its own too."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"{FAMILY} SELECT id FROM family", {"job": job_id})  # noqa: S608 a constant
+        return [row[0] for row in cursor.fetchall()]
 
 
 def untrusted(job_id: UUID) -> bool:

@@ -28,6 +28,12 @@ _LISTS = {
     "branches": ("Branches", "The branch that the call changes or reads: main, release/*"),
     "environments": ("Environments", "Of the repository: production, prod*"),
     "after": ("After labels", "The job has used a call that gives one of these: private"),
+    "carries": ("Call's own labels", "One of untrusted (it reads what others wrote), private, egress (it sends)."),
+    "exposed": ("Exposed to all of", "The job with this call: untrusted, private, egress"),
+}
+_FLAGS = {
+    "unplanned": ("Planned", "in no plan from before it read what others wrote", "in such a plan"),
+    "tainted": ("Arguments", "with values from what others wrote", "without"),
 }
 _SPENT = ("calls", "tokens", "minutes")
 
@@ -70,6 +76,8 @@ def match_fields() -> dict[str, forms.Field]:
         "First use",
         [("", "does not matter"), ("true", "the agent's first use of the tool"), ("false", "not the first")],
     )
+    for name, (label, yes, no) in _FLAGS.items():
+        found[f"match_{name}"] = choice(label, [("", "does not matter"), ("true", yes), ("false", no)])
     found["match_labels"] = forms.CharField(
         required=False,
         label="Job's labels",
@@ -111,7 +119,8 @@ def match_initial(match: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("effects", "risks"):
         found[f"match_{name}"] = match.get(name, [])
     found["match_risk_at_least"] = match.get("risk_at_least")
-    found["match_first_use"] = {True: "true", False: "false"}.get(match.get("first_use"), "")  # type: ignore[arg-type]
+    for name in ("first_use", *_FLAGS):
+        found[f"match_{name}"] = {True: "true", False: "false"}.get(match.get(name), "")  # type: ignore[arg-type]
     labels = match.get("labels", {})
     found["match_labels"] = "\n".join(f"{name}: {', '.join(values)}" for name, values in labels.items())
     time = match.get("time", {})
@@ -136,8 +145,9 @@ def match_of(cleaned: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = list(chosen)
     if cleaned.get("match_risk_at_least"):
         found["risk_at_least"] = cleaned["match_risk_at_least"]
-    if cleaned.get("match_first_use"):
-        found["first_use"] = cleaned["match_first_use"] == "true"
+    for name in ("first_use", *_FLAGS):
+        if cleaned.get(f"match_{name}"):
+            found[name] = cleaned[f"match_{name}"] == "true"
     labels: dict[str, list[str]] = {}
     for line in str(cleaned.get("match_labels", "")).splitlines():
         name, _, values = line.partition(":")

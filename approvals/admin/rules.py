@@ -178,6 +178,8 @@ class PolicyRuleAdmin(OneByOne):
                     ("match_spent_tools", "match_spent_calls"),
                     ("match_spent_tokens", "match_spent_minutes"),
                     ("match_after", "match_first_use"),
+                    ("match_carries", "match_exposed"),
+                    ("match_unplanned", "match_tainted"),
                     ("match_tenants", "match_labels"),
                 ],
             },

@@ -11,10 +11,11 @@ from tools.errors import InvalidArguments, ToolRefused, UnknownTool
 from tools.spec import Effect, Risk, Tool
 
 _TEXTS = ("agent", "owner", "repository", "branch", "environment", "tenant", "kind", "target_branch")
-_LISTS = ("groups", "programs", "seen")
+_LISTS = ("groups", "programs", "seen", "tainted")
+_FLAGS = ("first_use", "unplanned")
 FIELDS = frozenset(
-    {"tool", "arguments", "effect", "queue", "risk", "risk_score", "labels", "first_use", "spent", "now"}
-    | {*_TEXTS, *_LISTS}
+    {"tool", "arguments", "effect", "queue", "risk", "risk_score", "labels", "spent", "now"}
+    | {*_TEXTS, *_LISTS, *_FLAGS}
 )
 KINDS = ("goal", "plan", "workflow", "chat")
 
@@ -59,6 +60,8 @@ def made(given: Mapping[str, Any], *, now: datetime) -> PolicyInput:
         environment=given.get("environment", ""),
         first_use=given.get("first_use", False),
         seen=frozenset(given.get("seen", ())),
+        unplanned=given.get("unplanned", False),
+        tainted=tuple(given.get("tainted", ())),
         spent=_Spent(given.get("spent", {})),
         now=_moment(given.get("now"), now),
         **facts,
@@ -119,8 +122,9 @@ def _check(given: Mapping[str, Any]) -> None:
     score = given.get("risk_score", 0)
     if not isinstance(score, int) or isinstance(score, bool) or not 0 <= score <= 100:
         raise InvalidTrial("Must be a whole number from 0 to 100.", field="risk_score")
-    if not isinstance(given.get("first_use", False), bool):
-        raise InvalidTrial("Must be true or false.", field="first_use")
+    for name in _FLAGS:
+        if not isinstance(given.get(name, False), bool):
+            raise InvalidTrial("Must be true or false.", field=name)
     if any(not isinstance(one, int) or isinstance(one, bool) or one < 0 for one in given.get("spent", {}).values()):
         raise InvalidTrial("Must have whole numbers for calls, tokens, minutes.", field="spent")
 

@@ -18,7 +18,7 @@ LENGTH_MAX = 2000
 FIELDS = {
     "call": frozenset(
         {"tool", "args", "effect", "queue", "risk", "risk_score", "program", "programs", "command", "branch"}
-        | {"network", "secrets", "first_use"}
+        | {"network", "secrets", "first_use", "labels", "unplanned", "tainted"}
     ),
     "job": frozenset(
         {"id", "agent", "owner", "groups", "repository", "branch", "labels", "kind"}
@@ -36,6 +36,9 @@ _READS = {
     ("call", "network"): "network",
     ("call", "secrets"): "secrets",
     ("call", "first_use"): "first_use",
+    ("call", "labels"): "carries",
+    ("call", "unplanned"): "provenance",
+    ("call", "tainted"): "provenance",
     ("job", "seen"): "seen",
     ("job", "spent"): f"spent:{JOB_SPENT}",
     ("job", "owner_spent"): f"spent:{OWNER_SPENT}",

@@ -163,6 +163,9 @@ def _facts(read: frozenset[str], given: PolicyInput) -> dict[str, Any]:
         found["first_use"] = given.first_use
     if "seen" in read:
         found["seen"] = None if given.seen is None else sorted(given.seen)
+    if "provenance" in read:
+        found["unplanned"] = given.unplanned
+        found["tainted"] = None if given.tainted is None else list(given.tainted)
     if "branch" in read:
         found["branch"] = given.target_branch
     if "time" in read and given.now is not None:

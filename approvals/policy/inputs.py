@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tools import labels, registry
+from tools.errors import UnknownTool
 from tools.risk import command_facts, hosts_of, secrets_of
 
 JOB_SPENT, OWNER_SPENT = "job/0/*", "owner/24/*"  # what `job.spent` and `job.owner_spent` read (see `budget_key`)
@@ -24,6 +26,8 @@ class PolicyInput:
     branch and environment, or ""; groups: names of the owner's groups; kind: "goal", "plan", "workflow" or "chat"; programs:
     what a command runs, () where the tool runs none; target_branch: what the call changes or reads, "" where that is no
     branch; first_use: of this tool by this agent; seen: labels that the calls of this job (and of its family) gave;
+    unplanned: no plan from before the job read what others wrote has its tool; tainted: where in its arguments values
+    stand that come from there, and not from the prompt or such a plan;
     spent: {account (`budget_key`): {calls, tokens, minutes}} before this call; now: the time of the decision.
     """
 
@@ -49,6 +53,8 @@ class PolicyInput:
     target_branch: str | None = ""
     first_use: bool | None = None
     seen: frozenset[str] | None = None
+    unplanned: bool | None = None
+    tainted: tuple[str, ...] | None = None
     spent: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     now: datetime | None = None
 
@@ -66,6 +72,20 @@ class PolicyInput:
     def command(self) -> Mapping[str, Any] | None:
         """What is read of the command that the call runs (`tools.commands.facts`); None where it runs none."""
         return command_facts(self.tool, self.arguments)
+
+    @property
+    def carries(self) -> frozenset[str] | None:
+        """The labels of the call itself (`tools.labels`): what it brings in, and whether it sends."""
+        try:
+            return labels.of_call(registry.get(self.tool), self.arguments)
+        except UnknownTool:
+            return None
+
+    @property
+    def exposed(self) -> frozenset[str] | None:
+        """The labels that the job would have seen with this call."""
+        carries = self.carries
+        return None if self.seen is None or carries is None else self.seen | carries
 
     def variables(self) -> dict[str, Any]:
         """`call`, `job` and `now`, as conditions name them. What cannot be told is missing."""
@@ -90,6 +110,12 @@ class PolicyInput:
             call["secrets"] = list(handles)
         if self.first_use is not None:
             call["first_use"] = self.first_use
+        if (carries := self.carries) is not None:
+            call["labels"] = sorted(carries)
+        if self.unplanned is not None:
+            call["unplanned"] = self.unplanned
+        if self.tainted is not None:
+            call["tainted"] = list(self.tainted)
         job: dict[str, Any] = {
             "id": self.job_id,
             "agent": self.agent,

@@ -22,10 +22,11 @@ MEASURES = ("calls", "tokens", "minutes")
 HOURS_MAX = 31 * 24
 _LISTS = (
     *("programs", "secrets", "agents", "owners", "groups", "tenants"),
-    *("repositories", "branches", "environments", "after"),
+    *("repositories", "branches", "environments", "after", "carries", "exposed"),
 )
+_FLAGS = ("unplanned", "tainted")
 _CHOICES = {"effects": EFFECTS, "risks": RISKS}
-FIELDS = frozenset({*_LISTS, *_CHOICES, "network", "labels", "risk_at_least", "time", "first_use", "spent"})
+FIELDS = frozenset({*_LISTS, *_CHOICES, "network", "labels", "risk_at_least", "time", "first_use", "spent", *_FLAGS})
 _SPENT = frozenset({"per", "hours", "tools", *MEASURES})
 
 Test = Callable[[PolicyInput, bool], bool]
@@ -34,7 +35,7 @@ Test = Callable[[PolicyInput, bool], bool]
 @dataclass(frozen=True, slots=True)
 class Matcher:
     """reads: the facts beside the call and its job that it asks for: "programs", "branch", "network", "secrets",
-    "risk_score", "first_use", "seen", "time", and "spent:" with an account."""
+    "risk_score", "carries", "first_use", "seen", "provenance", "time", and "spent:" with an account."""
 
     tests: tuple[tuple[str, Test], ...]
     reads: frozenset[str]
@@ -70,8 +71,9 @@ def problems(match: Any) -> list[str]:
         found += _label_problems(match["labels"])
     if "risk_at_least" in match and not _whole(match["risk_at_least"], 1, 100):
         found.append("match.risk_at_least must be a whole number from 1 to 100.")
-    if not isinstance(match.get("first_use", True), bool):
-        found.append("match.first_use must be true or false.")
+    for name in ("first_use", *_FLAGS):
+        if not isinstance(match.get(name, True), bool):
+            found.append(f"match.{name} must be true or false.")
     if "time" in match:
         found += [f"match.{problem}" for problem in clock.problems(match["time"])]
     if "spent" in match:
@@ -198,6 +200,34 @@ def _after(given: Any) -> tuple[Test, set[str]]:
     return test, {"seen"}
 
 
+def _carries(given: Any) -> tuple[Test, set[str]]:
+    patterns = Patterns(given)
+
+    def test(call: PolicyInput, strict: bool) -> bool:
+        carries = call.carries
+        return (not strict) if carries is None else any(patterns.fit(label) for label in carries)
+
+    return test, {"carries"}
+
+
+def _exposed(given: Any) -> tuple[Test, set[str]]:
+    each = [Patterns([one]) for one in given]
+
+    def test(call: PolicyInput, strict: bool) -> bool:
+        found = call.exposed
+        return (not strict) if found is None else all(any(one.fit(label) for label in found) for one in each)
+
+    return test, {"seen", "carries"}
+
+
+def _unplanned(given: Any) -> tuple[Test, set[str]]:
+    return lambda call, strict: (not strict) if call.unplanned is None else call.unplanned is given, {"provenance"}
+
+
+def _tainted(given: Any) -> tuple[Test, set[str]]:
+    return lambda call, strict: (not strict) if call.tainted is None else bool(call.tainted) is given, {"provenance"}
+
+
 def _spent(given: Any) -> tuple[Test, set[str]]:
     account = budget_key(given["per"], given.get("hours", 0), tuple(given.get("tools", ["*"])))
     bounds = [(measure, given[measure]) for measure in MEASURES if measure in given]
@@ -227,6 +257,10 @@ _BUILT: dict[str, Callable[[Any], tuple[Test, set[str]]]] = {
     "time": _time,
     "first_use": _first_use,
     "after": _after,
+    "carries": _carries,
+    "exposed": _exposed,
+    "unplanned": _unplanned,
+    "tainted": _tainted,
     "spent": _spent,
 }
 

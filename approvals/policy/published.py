@@ -24,7 +24,7 @@ SET = """SELECT v.id FROM approvals_policyversion v WHERE v.status = 'published'
          UNION ALL SELECT f.revision FROM approvals_freezewindow f WHERE f.enabled AND f.ends_at > now()"""
 _TOOLS_MAX = 2000
 # Facts that may be otherwise when the call runs: such a decision is made anew then.
-_PASSING = ("first_use", "seen", "time", "spent:")
+_PASSING = ("first_use", "seen", "provenance", "time", "spent:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,7 @@ class Published:
         return Needs(
             facts=facts,
             passing=any(fact.startswith(_PASSING) for fact in facts),
-            per_call=reading or bool(facts & {"programs", "branch", "network", "secrets", "risk_score"}),
+            per_call=reading or bool(facts & {"programs", "branch", "network", "secrets", "carries", "risk_score"}),
         )
 
 

@@ -140,6 +140,10 @@ def _shown(name: str, given: PolicyInput) -> str:
         "time": given.now.isoformat(timespec="minutes") if given.now else None,
         "first_use": given.first_use,
         "after": None if given.seen is None else ", ".join(sorted(given.seen)),
+        "carries": None if given.carries is None else ", ".join(sorted(given.carries)),
+        "exposed": None if given.exposed is None else ", ".join(sorted(given.exposed)),
+        "unplanned": given.unplanned,
+        "tainted": None if given.tainted is None else bool(given.tainted),
         "spent": "less" if given.spent else None,
     }
     value = values.get(name)
