@@ -249,6 +249,7 @@ LLM_API_KEY = env.text("OPENAI_API_KEY", "")
 LLM_MODEL = env.text("LLM_MODEL", "gpt-5-mini")
 LLM_SCRIPTED = env.boolean("LLM_SCRIPTED", False)  # shown wherever the model is named
 LLM_TIMEOUT_S = env.integer("LLM_TIMEOUT_S", 120)
+MEMORY_ROUTE = env.text("MEMORY_ROUTE", "")  # the model route for vectors of memories; empty: the agent's
 
 # Mail. In development without EMAIL_HOST, mails go to the mailbox page.
 EMAIL_HOST = env.text("EMAIL_HOST", "")
@@ -277,6 +278,10 @@ SLACK_API_URL = env.text("SLACK_API_URL", "https://slack.com/api/")
 # A service of one's own that is told of requests and outcomes (Standard Webhooks).
 APPROVAL_WEBHOOK_URL = env.text("APPROVAL_WEBHOOK_URL", "")
 APPROVAL_WEBHOOK_SECRET = env.text("APPROVAL_WEBHOOK_SECRET", "")
+
+# The MCP server at /mcp (see docs/howto/mcp-server.md). False: it keeps sessions of clients of the older protocol, which
+# works with one web process only.
+MCP_STATELESS = env.boolean("MCP_STATELESS", True)
 
 # Flower, reverse-proxied under /flower/ for staff only. Empty: not running.
 FLOWER_URL = env.text("FLOWER_URL", "")
@@ -361,6 +366,7 @@ WORKER_GROUPS = {
     "llm": {"queues": ["llm"], "threads": env.integer("LLM_THREADS", 16)},
     "shell": {"queues": ["shell", "files"], "threads": 4},
     "git": {"queues": ["git"], "threads": 4},
+    "mcp": {"queues": ["mcp"], "threads": 8},
     "control": {"queues": ["control"], "threads": 2},
 }
 QUEUES = [queue for group in WORKER_GROUPS.values() for queue in group["queues"]]  # type: ignore[attr-defined]

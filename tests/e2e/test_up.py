@@ -17,7 +17,7 @@ from config.devstack.places import REPOSITORY
 from tests.e2e.starting import run_up
 from tests.stack import Stack, wait_until
 
-WORKERS = {"worker-llm", "worker-shell", "worker-git", "worker-control"}
+WORKERS = {"worker-llm", "worker-shell", "worker-git", "worker-mcp", "worker-control"}
 OTHERS = {"web", "sweeper", "sequencer", "beat", "flower", "scripted-llm", "postgres", "redis"}
 ONE_GB = 1_000_000_000
 
@@ -41,7 +41,7 @@ def test_each_part_is_a_process_and_every_queue_has_a_worker(stack: Stack) -> No
     assert set(stack.pids()) == WORKERS | OTHERS
     rows = stack.query("SELECT name, queues, pid FROM agents_workerprocess WHERE stopped_at IS NULL")
     served = {queue for _, queues, _ in rows for queue in queues}
-    assert served >= {"llm", "shell", "files", "git", "control"}
+    assert served >= {"llm", "shell", "files", "git", "mcp", "control"}
 
 
 def test_secrets_are_closed_to_others_and_stand_in_no_argument(stack: Stack) -> None:
