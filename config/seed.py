@@ -12,6 +12,7 @@ from agents.defaults import ensure_agents
 from agents.demo import GOAL
 from agents.demo import repository as sample
 from agents.models import Job, Repository
+from agents.prompts.shipped import ensure_prompts
 from agents.repositories import create_repository
 from agents.submit import submit
 from agents.workflows.shipped import ensure_workflows
@@ -47,6 +48,7 @@ def seed_people(*, admin_password: str | None, now: datetime) -> list[str]:
         made.append(_created("user", admin.pk, ADMIN))
     ensure_policies(approvers)
     ensure_agents()
+    ensure_prompts(now=now)
     ensure_workflows(now=now)
     _ensure_schedule()
     return made

@@ -1,5 +1,6 @@
 """The end of an attempt: result, audit, what comes next and its dispatch, in one transaction."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -31,8 +32,11 @@ GROWS = frozenset({THINK, *planned.TOOLS})  # when they succeed, the job may hav
 _ASK_MODELS = (
     THINK,
     "llm.complete",
+    "llm.prompt",
+    "evolve.propose",
     "llm.title",
     "llm.summarise",
+    "memory.learn",
     *_OTHERS,
 )  # what they used counts against the job's tokens
 
@@ -113,10 +117,9 @@ def end_attempt(step: Step, outcome: str, *, now: datetime, error: ToolError | N
 
 def succeed(job: Job, step: Step, result: Result, *, actor: Actor, now: datetime) -> None:
     """The step did what it says. A model's answer becomes the next steps."""
+    tokens = _tokens(result.data) if step.tool in _ASK_MODELS else 0
     if step.parent_id is not None:
         result = fanout.keep(step, result)
-    usage = result.data.get("usage", {}) if step.tool in _ASK_MODELS else {}
-    tokens = int(usage.get("prompt_tokens", 0)) + int(usage.get("completion_tokens", 0))
     facts = {"exit_code": result.exit_code, "tier": result.sandbox.get("tier", ""), "tokens": tokens}
     move_step(
         step,
@@ -141,6 +144,13 @@ def succeed(job: Job, step: Step, result: Result, *, actor: Actor, now: datetime
         think.append_steps(job, step, result, now=now)
     if step.tool in planned.TOOLS and not job.cancel_requested:
         planned.went_on(job, step, result, now=now)
+
+
+def _tokens(data: Mapping[str, Any]) -> int:
+    """What a model's answer used, or those of a map's chunk together."""
+    usage = data.get("usage") or {}
+    own = int(usage.get("prompt_tokens", 0)) + int(usage.get("completion_tokens", 0))
+    return own + sum(_tokens(one.get("data") or {}) for one in data.get("items", ()) if isinstance(one, dict))
 
 
 def lost(job: Job, step: Step, error: ToolError, *, actor: Actor, now: datetime) -> None:
