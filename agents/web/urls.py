@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.web import artifacts, control, items, models, triggers, views, workflows
+from agents.web import artifacts, chat, control, items, models, triggers, views, workflows
 from agents.web.stream import stream
 
 app_name = "web"
@@ -36,6 +36,17 @@ urlpatterns = [
     path("workflows/<slug:name>/<int:number>/publish", workflows.publish, name="publish-workflow"),
     path("workflows/<slug:name>/<int:number>/retire", workflows.retire, name="retire-workflow"),
     path("agents/models/", models.models, name="models"),
+    path("chat/", chat.chats, name="chats"),
+    path("chat/shared/<str:secret>/", chat.shared, name="chat-shared"),
+    path("chat/<uuid:talk_id>/", chat.chat, name="chat"),
+    path("chat/<uuid:talk_id>/fragment", chat.fragment, name="chat-fragment"),
+    path("chat/<uuid:talk_id>/say", chat.say, name="chat-say"),
+    path("chat/<uuid:talk_id>/start", chat.start, name="chat-start"),
+    path("chat/<uuid:talk_id>/answer", chat.answer, name="chat-answer"),
+    path("chat/<uuid:talk_id>/stop", chat.stop, name="chat-stop"),
+    path("chat/<uuid:talk_id>/change", chat.change, name="chat-change"),
+    path("chat/<uuid:talk_id>/share", chat.share, name="chat-share"),
+    path("chat/<uuid:talk_id>/links/<uuid:link_id>/revoke", chat.revoke, name="chat-revoke"),
     path("triggers/", triggers.triggers, name="triggers"),
     path("doubt/", control.doubts, name="doubts"),
     path("doubt/<uuid:step_id>", control.answer, name="answer"),
