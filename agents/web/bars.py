@@ -50,14 +50,22 @@ class Bars:
     summary: str
 
 
-def stacked(days: Sequence[date], values: Mapping[tuple[date, str], float], *, words: Callable[[float], str]) -> Bars:
-    """The picture of values by day and kind. words: how a value is written."""
+def stacked(
+    days: Sequence[date],
+    values: Mapping[tuple[date, str], float],
+    *,
+    words: Callable[[float], str],
+    colours: Sequence[str] = (),
+) -> Bars:
+    """The picture of values by day and kind. words: how a value is written; colours: kinds that have the same colour in
+    several pictures, in the colours' order."""
     sums: dict[str, float] = {}
     for (_, kind), value in values.items():
         sums[kind] = sums.get(kind, 0.0) + value
     names = sorted((kind for kind, total in sums.items() if total), key=lambda kind: (-sums[kind], kind))
     if len(names) > SERIES_MAX:
         names = [*names[: SERIES_MAX - 1], REST]
+    colour = _colours(names, colours)
     by_day = {day: [0.0] * len(names) for day in days}
     for (day, kind), value in values.items():
         if day in by_day and value:
@@ -73,7 +81,13 @@ def stacked(days: Sequence[date], values: Mapping[tuple[date, str], float], *, w
                 height = HEIGHT_PX * value / most
                 at -= height
                 pieces.append(
-                    Piece(series=number, name=names[number], said=words(value), y=round(at, 2), height=round(height, 2))
+                    Piece(
+                        series=colour[names[number]],
+                        name=names[number],
+                        said=words(value),
+                        y=round(at, 2),
+                        height=round(height, 2),
+                    )
                 )
         total = sum(by_day[day])
         made.append(
@@ -89,7 +103,7 @@ def stacked(days: Sequence[date], values: Mapping[tuple[date, str], float], *, w
             )
         )
     totals = [sum(by_day[day][number] for day in days) for number in range(len(names))]
-    series = [(number, name, words(total)) for number, (name, total) in enumerate(zip(names, totals, strict=True))]
+    series = [(colour[name], name, words(total)) for name, total in zip(names, totals, strict=True)]
     return Bars(
         bars=made,
         series=series,
@@ -100,3 +114,10 @@ def stacked(days: Sequence[date], values: Mapping[tuple[date, str], float], *, w
         empty=most == 0,
         summary=", ".join(f"{said} {name}" for _, name, said in series),
     )
+
+
+def _colours(names: Sequence[str], order: Sequence[str]) -> dict[str, int]:
+    """A colour for each: its own where it is among the first of the order, else one that is left."""
+    own = {name: order.index(name) for name in names if name in order[:SERIES_MAX]}
+    free = (number for number in range(SERIES_MAX) if number not in own.values())
+    return {name: own[name] if name in own else next(free, SERIES_MAX - 1) for name in names}

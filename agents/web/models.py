@@ -1,5 +1,6 @@
 """The page of models: which endpoints there are, how they do, and what they cost."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -39,7 +40,7 @@ class Line:
     failed: int
     success: str
     latency: str
-    tokens: int
+    tokens: str
     kept: str
     cost: str
 
@@ -51,13 +52,15 @@ def models(request: HttpRequest) -> HttpResponse:
     calls = LlmCall.objects.filter(at__gte=now - timedelta(days=DAYS))
     if not user.has_perm("agents.view_llmcall"):
         calls = calls.filter(job__in=visible_jobs(user))
+    found = lines(calls, now)
+    names = [one.name for one in found]
     context = {
         "tab": "models",
-        "lines": lines(calls, now),
+        "lines": found,
         "routes": ModelRoute.objects.prefetch_related("entries__endpoint"),
         "days": DAYS,
-        "spend": by_day(calls, now, "cost"),
-        "tokens": by_day(calls, now, "tokens"),
+        "spend": by_day(calls, now, "cost", colours=names),
+        "tokens": by_day(calls, now, "tokens", colours=names),
         "kept": _kept(calls),
         "failures": calls.exclude(error_code="").select_related("job").order_by("-at")[:RECENT],
         "may_change": user.is_staff and user.has_perm("agents.change_modelendpoint"),
@@ -114,13 +117,15 @@ def _line(name: str, row: ModelEndpoint | None, sums: dict[str, Any], now: datet
         failed=failed,
         success=f"{100 * (calls - failed) / calls:.0f}%" if calls else "",
         latency=duration(sums["latency"] / 1000) if sums.get("latency") is not None else "",
-        tokens=sums.get("tokens") or 0,
+        tokens=_short(sums.get("tokens") or 0),
         kept=f"{100 * hits / (calls + hits):.0f}%" if hits else "",
         cost=money(sums.get("cost") or Decimal(0)),
     )
 
 
-def by_day(calls: QuerySet[LlmCall], now: datetime, what: str, kind: str = "endpoint_name") -> Bars:
+def by_day(
+    calls: QuerySet[LlmCall], now: datetime, what: str, kind: str = "endpoint_name", colours: Sequence[str] = ()
+) -> Bars:
     """The last days' cost or tokens, by endpoint (or by another column of the ledger)."""
     today = timezone.localdate(now)
     days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
@@ -130,7 +135,7 @@ def by_day(calls: QuerySet[LlmCall], now: datetime, what: str, kind: str = "endp
     for row in rows:
         key = (row["day"], row[kind] or SERVER)
         values[key] = values.get(key, 0.0) + float(row["total"] or 0)
-    return stacked(days, values, words=_dollars if what == "cost" else _short)
+    return stacked(days, values, words=_dollars if what == "cost" else _short, colours=colours)
 
 
 def _dollars(value: float) -> str:
