@@ -39,7 +39,7 @@ def of_call(tool: Tool, arguments: Mapping[str, Any]) -> frozenset[str]:
     said = getattr(tool, "labels", None)
     if said is not None:
         found = set(said) & LABELS
-    elif not tool.name.startswith(_OWN):
+    elif foreign(tool):
         found = {UNTRUSTED} if tool.effect is Effect.READ else {UNTRUSTED, EGRESS}
     else:
         found = set() if tool.name in _OWN_WORDS or tool.name.startswith(_SPEAKING) else {UNTRUSTED}
@@ -48,6 +48,11 @@ def of_call(tool: Tool, arguments: Mapping[str, Any]) -> frozenset[str]:
     if secrets_of(tool.name, arguments) != ():
         found.add(PRIVATE)
     return frozenset(found)
+
+
+def foreign(tool: Tool) -> bool:
+    """Is it by others than the server's authors, and so are its name, its summary and its schema's words?"""
+    return not tool.name.startswith(_OWN)
 
 
 def of_data(data: Mapping[str, Any] | None) -> frozenset[str]:

@@ -240,6 +240,8 @@ class StepDetailSerializer(StepSerializer):
             "fallbacks",
             "compensation",
             "decision",
+            "labels",
+            "provenance",
             "result",
             "attempts",
         ]

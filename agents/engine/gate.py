@@ -264,6 +264,7 @@ def request_context(job: Job, step: Step) -> dict[str, Any]:
         "reason": step.reason,
         "by_agent": job.led,
         "labels": job.labels,
+        **({"provenance": step.provenance} if step.provenance else {}),
     }
 
 

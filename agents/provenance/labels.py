@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from agents.models import Step
 from tools import labels, registry
 from tools.errors import UnknownTool
 from tools.spec import Result
@@ -75,6 +76,14 @@ def of_result(step: Called, result: Result) -> list[str]:
     """What a step's row says once its call succeeded."""
     many = getattr(step, "kind", "call") == "chunk"
     return sorted(of_call(step.tool, step.arguments, many=many) | labels.of_data(result.data))
+
+
+def of_step(step: Step) -> frozenset[str]:
+    """Of a step as its row is now: what it said at its end, else what its call means."""
+    if step.labels is not None:
+        return frozenset(step.labels)
+    data = step.result.get("data") if step.attempt > 0 and isinstance(step.result, dict) else None
+    return of_call(step.tool, step.arguments, many=step.kind == Step.Kind.CHUNK) | labels.of_data(data)
 
 
 def seen(job_id: UUID, *, but: UUID | None = None) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 "Planned" is a tool that a person's plan or workflow names, or that a model asked for (by a plan, or by a call of its own)
 before the first such text had come in. "Tainted" is a value that stands in such a text, and neither in the prompt nor in
-what was asked for before: see `agents.provenance.values`.
+what was asked for before: see `agents.provenance.values`. What tools by others say of themselves is such a text too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,6 +13,8 @@ from uuid import UUID
 
 from django.db.models import Q
 
+from agents import profiles
+from agents.llm import functions
 from agents.models import Job, MapItem, Plan, Step
 from agents.provenance import labels
 from agents.provenance.values import Taint, Text, tainted, written
@@ -63,16 +65,22 @@ def of(job: Job, step: Step) -> Provenance:
     family = _read(job, step)
     if family is None:
         return UNTOLD
-    if family.since is None:
+    described = _described(family, job)
+    if family.since is None and not described:
         return Provenance(unplanned=False, tainted=())
-    unplanned = not _planned(family, job, step)
+    unplanned = family.since is not None and not _planned(family, job, step)
     if step.compensates_id is not None and step.compensates_id in family.steps:
         return Provenance(unplanned=unplanned, tainted=(), since=family.since)  # it undoes what was let through
     untrusted = _untrusted(family)
     if untrusted is None:
         return Provenance(unplanned=unplanned, tainted=None, since=family.since)
-    found = tainted(step.arguments, untrusted, Text("", _trusted(family)), fixed=_fixed(step.tool))
-    return Provenance(unplanned=unplanned, tainted=tuple(found), since=family.since)
+    fixed, by_people = _fixed(step.tool), _by_people_written(family, job, step)
+    found = tainted(step.arguments, described, Text("", by_people), fixed=fixed)
+    if family.since is not None:
+        trusted = "\n".join([by_people, *_early(family), *([_written(step)] if family.before(step) else [])])
+        found += tainted(step.arguments, untrusted, Text("", trusted), fixed=fixed)
+    places = {one.at: one for one in reversed(found)}
+    return Provenance(unplanned=unplanned, tainted=tuple(places[at] for at in sorted(places)), since=family.since)
 
 
 def _read(job: Job, step: Step) -> _Family | None:
@@ -90,8 +98,8 @@ def _read(job: Job, step: Step) -> _Family | None:
     for one in rows:
         if one.attempt == 0 or one.tool.startswith(_OWN_WORDS):
             continue
-        known = one.labels
-        if known is None:
+        known = frozenset(one.labels or ())
+        if one.labels is None:
             known = labels.of_call(one.tool, one.arguments, many=one.kind == Step.Kind.CHUNK) | marks.of_data(
                 data[one.pk]
             )
@@ -151,23 +159,43 @@ def _line(family: _Family, job: Job) -> Iterable[UUID]:
     return seen
 
 
-def _trusted(family: _Family) -> str:
-    """What people wrote, and what was asked for before anything else was read."""
-    parts: list[str] = []
-    for job in family.jobs.values():
-        parts += _said(job)
-    answers = []
-    for step in family.steps.values():
-        if family.before(step) or _authored(family.jobs.get(step.job_id), step):
-            parts.append(written(step.arguments if step.template is None else step.template))
-        if step.tool.startswith("human."):
-            answers.append(step.pk)
+def _by_people_written(family: _Family, job: Job, step: Step) -> str:
+    """Goals, inputs, plans, answers, reasons: what people wrote, also where they wrote this very call."""
+    parts = [part for one in family.jobs.values() for part in _said(one)]
+    parts += [_written(one) for one in family.steps.values() if _authored(family.jobs.get(one.job_id), one)]
+    if _authored(job, step):
+        parts.append(_written(step))
+    answers = [one.pk for one in family.steps.values() if one.tool.startswith("human.")]
     told = Step.objects.filter(Q(pk__in=answers) | Q(pk__in=list(family.steps), error_code="denied"))
     for text, error, code in told.values_list("result__text", "error", "error_code"):
         parts += [str(text or ""), str(error or "") if code == "denied" else ""]
-    plans = Plan.objects.filter(Q(before_untrusted=True) | Q(origin=Plan.Origin.PERSON), job_id__in=list(family.jobs))
+    plans = Plan.objects.filter(origin=Plan.Origin.PERSON, job_id__in=list(family.jobs))
     parts += [written(plan.steps) for plan in plans]
     return "\n".join(part for part in parts if part)
+
+
+def _early(family: _Family) -> list[str]:
+    """What was asked for before anything that others wrote was read."""
+    parts = [_written(one) for one in family.steps.values() if family.before(one)]
+    plans = Plan.objects.filter(before_untrusted=True, job_id__in=list(family.jobs))
+    return [*parts, *(written(plan.steps) for plan in plans)]
+
+
+def _written(step: Step) -> str:
+    return written(step.arguments if step.template is None else step.template)
+
+
+def _described(family: _Family, job: Job) -> list[Text]:
+    """The words of tools by others that the job's agent is offered: an administrator let them in, nobody vouches for
+    them."""
+    texts: dict[str, Text] = {}
+    for pk in _line(family, job):
+        profile = profiles.of(family.jobs[pk]) if family.jobs[pk].led else None
+        for tool in functions.offered(profile.tools) if profile is not None else ():
+            if marks.foreign(tool) and tool.name not in texts:
+                said = f"{tool.summary}\n{written(tool.schema)}"
+                texts[tool.name] = Text(f"the description of {tool.name}", said)
+    return list(texts.values())
 
 
 def _said(job: Job) -> list[str]:

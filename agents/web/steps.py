@@ -11,6 +11,7 @@ from agents.engine.failures import outlook
 from agents.models import Attempt, Job, LlmCall, Step
 from agents.states import STEP_DONE, StepState
 from agents.web.checks import Checks, checks_of
+from agents.web.exposure import Exposure, exposure_of
 from agents.web.labels import STEP_LABELS, command, describe, step_badge, step_label, under_way
 from agents.web.maps import Progress, chunks_to_show, progress_of, spec_of
 from agents.web.reached import Reached, reached
@@ -250,6 +251,7 @@ class Panel:
     model: ModelCall | None
     waited: str
     took: str
+    exposure: Exposure
     decision: dict[str, Any] = field(default_factory=dict)
 
 
@@ -269,6 +271,7 @@ def panel_of(step: Step, work: Work, now: datetime) -> Panel:
         arguments=pretty(spec_of(step) if step.kind == Step.Kind.MAP else step.arguments),
         reason=readable(step.reason),
         by_agent=step.proposed_by_id is not None,
+        exposure=exposure_of(step),
         decision=_object(step.decision),
         requests=work.requests.get(str(step.pk), []),
         attempts=[

@@ -63,6 +63,7 @@ def describe(http: HttpRequest, request: ApprovalRequest, user: User, *, now: da
         "goal": context.get("goal", ""),
         "agent_reason": context.get("reason", ""),
         "reason_by_agent": context.get("by_agent", True),
+        **origin(context.get("provenance")),
         "requester": request.requester.get_username(),
         "parent_path": request.parent_path if _local(request.parent_path) else "",
         "factor": second_factor.needed(http, asks and may, request.get_absolute_url()),
@@ -78,6 +79,17 @@ def describe(http: HttpRequest, request: ApprovalRequest, user: User, *, now: da
         **conversation(request, user, now=now),
         **before_and_after(request, user),
         **status(request, user, now=now),
+    }
+
+
+def origin(given: Any) -> dict[str, Any]:
+    """Where the call comes from, where a policy asked: was it planned, and which of its values are from what others wrote."""
+    said = given if isinstance(given, dict) else {}
+    tainted = said.get("tainted")
+    return {
+        "unplanned": bool(said) and said.get("unplanned") is True,
+        "tainted": [one for one in tainted if isinstance(one, dict)] if isinstance(tainted, list) else [],
+        "untold": bool(said) and (said.get("unplanned") is None or tainted is None),
     }
 
 

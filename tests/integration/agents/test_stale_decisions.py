@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from agents.engine import facts, gate
+from agents.engine import gate
 from agents.engine.execute import execute
 from agents.engine.hot import turn
 from agents.engine.hot.values import Claim, Claimed, Otherwise
 from agents.engine.intake import NewStep
 from agents.models import Job, Repository, Step
+from agents.provenance import labels
 from agents.states import StepState
 from approvals.decisions import decide
 from approvals.models import ApprovalRequest, FreezeWindow
@@ -242,7 +243,7 @@ def test_what_was_read_before_is_asked_about_when_it_would_go_out(pat, test_tool
     run_all(job)
     assert states(job) == {"read": "succeeded", "send": "waiting_approval"}
     assert step_of(job, "send").decision["rule"] == "send-after-reading"
-    assert facts.seen(job, step_of(job, "send")) == {"private"}
+    assert labels.seen(job.pk, but=step_of(job, "send").pk) == {"private", "untrusted"}
 
 
 def test_a_label_that_comes_while_a_step_is_queued_counts_at_its_claim(pat, test_tools):
@@ -268,8 +269,8 @@ def test_labels_stick_to_the_family(pat):
     Job.objects.filter(pk=fork.pk).update(forked_from=parent)
     fork.refresh_from_db()
     for job, key in ((parent, "a"), (fork, "b")):
-        assert facts.seen(job, step_of(job, key)) == {"private"}
-    assert facts.seen(submit(step("c")), step_of(child, "read")) == frozenset()
+        assert "private" in labels.seen(job.pk, but=step_of(job, key).pk)
+    assert labels.seen(submit(step("c")).pk, but=step_of(child, "read").pk) == frozenset()
 
 
 def test_the_first_use_of_a_tool_is_asked_about_and_the_next_is_not(pat):

@@ -126,7 +126,7 @@ def test_packs_hold_what_they_promise():
     call_command("policy", "test", "--packs", stdout=out)
     assert "0 failed" in out.getvalue()
     assert [pack.name for pack in packs.every()] == [
-        "careful-developer", "locked-down-production", "read-only", "release-manager",
+        "careful-developer", "injection-defence", "locked-down-production", "read-only", "release-manager",
     ]  # fmt: skip
     assert all(len(yamlform.load(pack.source).expectations) >= 7 for pack in packs.every())
 
