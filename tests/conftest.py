@@ -39,7 +39,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
         if "stack" in fixtures:
             item.add_marker(pytest.mark.stack)
-    items.sort(key=lambda item: _group(item.nodeid) != WHOLE)
+    # files whose tests all roll back go before those that leave something: the log keeps what was committed
+    leaves = {_group(item.nodeid) for item in items if _commits(item)}
+    items.sort(key=lambda item: (_group(item.nodeid) != WHOLE, _group(item.nodeid) in leaves))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -50,6 +52,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
             return _group(nodeid)
 
     return ByGroup(config, log)
+
+
+def _commits(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("django_db")
+    fixtures = {"transactional_db", "live_server"} & set(getattr(item, "fixturenames", ()))
+    return bool(fixtures or (marker and marker.kwargs.get("transaction")))
 
 
 def _group(nodeid: str) -> str:
