@@ -17,7 +17,7 @@ from agents.states import StepState
 from approvals import requests
 from approvals.policy.evaluate import Decision
 from audit.actor import Actor
-from tools import registry, runner
+from tools import batch, registry, runner
 from tools import risk as risks
 from tools.errors import ToolError
 
@@ -58,8 +58,8 @@ def _ask(step_id: UUID, fence: int, preview: str, target_state: dict[str, object
     tool = registry.get(step.tool)
     step.target_state = target_state
     step.preview_digest = runner.preview_digest(preview)
-    command = tool.describe(step.arguments)
     call = call_of(step)
+    command = batch.describe(tool, call)  # a map's chunk has a line a call
     request = requests.open_request(
         decision=Decision.from_json(step.decision),
         subject_type="step",
