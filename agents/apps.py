@@ -8,9 +8,11 @@ class AgentsConfig(AppConfig):
         from agents.accounts import records
         from agents.chat.tools import Propose, Summarise, Title
         from agents.engine import asked, denied, holders, origins, recorded, resume
+        from agents.evolution import tools as evolution
         from agents.llm.complete import Complete
         from agents.llm.think import Think
         from agents.planning import tools as planning
+        from agents.prompts.tool import AskByPrompt
         from agents.selectors import step_ids
         from agents.triggers import emit
         from approvals import hooks
@@ -29,7 +31,7 @@ class AgentsConfig(AppConfig):
         decisions.register(recorded.Steps())
         registry.register(Think())
         registry.register(Complete())
-        for one in planning.ALL:
+        for one in (AskByPrompt(), *evolution.ALL, *planning.ALL):
             registry.register(one)
         registry.register(Title())
         registry.register(Summarise())

@@ -110,6 +110,22 @@ RULES: list[tuple[str, list[str], str, str, str]] = [
         ALLOW,
         "The project's own checks run in a sandbox, without network, in the job's own workspace.",
     ),
+    ("evolution", ["evolve.propose", "evolve.rank"], "", ALLOW, "Nothing that it writes runs or is kept by this."),
+    (
+        "evolution-trials",
+        ["evolve.begin", "evolve.measure"],
+        "call.risk in ['low', 'medium']",
+        ALLOW,
+        "The command runs in a sandbox, without network, on a copy of the job's own workspace.",
+    ),
+    (
+        "evolution-high-risk",
+        ["evolve.begin", "evolve.measure"],
+        "",
+        ASK,
+        "This command looks dangerous, or cannot be told from one that is.",
+    ),
+    ("evolution-result", ["evolve.apply"], "", ASK, "What a model wrote becomes part of the work."),
     (
         "shell-network",
         ["shell.*"],
