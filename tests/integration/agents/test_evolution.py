@@ -1,0 +1,153 @@
+"""A search for better files: real engine, policies, sandbox and scoring; the scripted server writes the candidates."""
+
+import pytest
+from django.contrib.auth.models import Group
+from django.utils import timezone
+
+from agents.evolution import population
+from agents.evolution.example import create
+from agents.models import Candidate, Job, LlmCall, PromptUse, Repository
+from agents.prompts.shipped import ensure_prompts
+from agents.states import JobState
+from agents.submit import submit
+from agents.workflows import shipped
+from approvals.decisions import decide
+from approvals.defaults import ensure_policies
+from approvals.models import ApprovalRequest
+from audit.models import Record
+from tests.factories import scripted_server
+from tests.factories.people import user
+from tests.integration.agents.driving import run_all, states, step_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SCENARIO = """\
+rules:
+  - when: {schema: [idea, files], goal: "Join what makes"}
+    answer:
+      idea: Both ideas at once.
+      files: [{path: primes.py, text: "def primes(below):\\n    sieve = [True] * below\\n    for n in range(2, int(below**0.5) + 1):\\n        if sieve[n]:\\n            sieve[n * n :: n] = [False] * len(range(n * n, below, n))\\n    return [n for n in range(2, below) if sieve[n]]\\n"}]
+  - when: {schema: [idea, files], goal: "The answer was wrong|it failed"}
+    answer:
+      idea: Try divisors up to the root.
+      files: [{path: primes.py, text: "def primes(below):\\n    return [n for n in range(2, below) if all(n % d for d in range(2, int(n**0.5) + 1))]\\n"}]
+  - when: {schema: [idea, files]}
+    answer:
+      idea: Skip even numbers.
+      files: [{path: primes.py, text: "def primes(below):\\n    return [2] + list(range(3, below, 2))\\n"}]
+"""
+
+
+@pytest.fixture
+def remote(settings, tmp_path):
+    scenario = tmp_path / "search.yaml"
+    scenario.write_text(SCENARIO)
+    user("grace", groups=("approvers",))
+    ensure_policies(Group.objects.get(name="approvers"))
+    ensure_prompts(now=timezone.now())
+    shipped.ensure_workflows(now=timezone.now())
+    settings.ALLOW_LOCAL_REPOSITORIES = True
+    Repository.objects.create(name="primes", url=str(create(tmp_path)), owner=user("ada"))
+    with scripted_server.running("--scenario", str(scenario)) as endpoint:
+        settings.LLM_BASE_URL, settings.LLM_API_KEY, settings.LLM_MODEL = endpoint.base_url, "", "scripted-demo"
+        yield
+
+
+def search(**inputs) -> Job:
+    given = {
+        "paths": ["primes.py"],
+        "command": ["python3", "fitness.py"],
+        "goal": "Fewer steps; the same answer.",
+        **inputs,
+    }
+    payload = {"workflow": "evolve", "repository": "primes", "inputs": given}
+    job, _ = submit(payload, user=user("ada"), now=timezone.now())
+    return run_all(job, rounds=400)
+
+
+def test_a_slow_function_becomes_faster_and_people_let_it_in(remote):
+    job = search(population=2, generations=3)
+    assert job.state not in (JobState.FAILED,), job.outcome
+    found = {f"{one.generation}.{one.number}": one for one in Candidate.objects.filter(job=job)}
+    assert found["0.0"].operator == "origin"
+    assert found["1.0"].viable is False
+    assert "wrong" in found["1.0"].output
+    best = population.ranked(job.pk, "min")[0]
+    assert best.score < found["0.0"].score / 3
+    assert {one.operator for one in found.values()} == {"origin", "mutate", "cross"}
+    request = ApprovalRequest.objects.get(parent_id=str(job.pk), state="pending")
+    assert request.call["tool"] == "evolve.apply"
+    assert "+++ b/primes.py" in request.preview
+    assert request.command.endswith(f"{found['0.0'].score:g} becomes {best.score:g}")
+    assert states(job)["apply"] == "waiting_approval"
+    decide(
+        request_id=request.pk, by=user("grace"), verdict="approve", reason="", channel="page", now=timezone.now()
+    )
+    run_all(job)
+    job.refresh_from_db()
+    assert job.state == JobState.SUCCEEDED, job.outcome
+    assert job.outputs["best"] == best.score
+    assert job.outputs["applied"] is True
+    # each candidate was a step, decided on and recorded; each answer of the model stands in ledger and budget
+    asked = LlmCall.objects.filter(job=job, error_code="")
+    assert asked.count() == len(found) - 1 == PromptUse.objects.filter(job=job).count()
+    assert job.tokens_used == sum(one.prompt_tokens + one.completion_tokens for one in asked)
+    proposed = Candidate.objects.filter(job=job, generation__gt=0).values_list("proposed_by", flat=True)
+    assert set(proposed) == set(asked.values_list("step", flat=True))
+    decided = Record.objects.filter(kind="step.confirmed", target_id__in=[str(one) for one in proposed])
+    assert decided.count() == len(found) - 1
+
+
+def test_a_search_without_progress_ends_early_and_asks_nobody(remote):
+    job = search(population=1, generations=6, patience=1, command=["python3", "fitness.py", "--constant"])
+    assert job.state == JobState.SUCCEEDED, job.outcome
+    now = states(job)
+    assert (now["rank_1"], now["propose_2"], now["rank_6"], now["apply"]) == (
+        "succeeded",
+        "skipped",
+        "skipped",
+        "skipped",
+    )
+    assert job.outputs["patch"] == ""
+    assert not ApprovalRequest.objects.filter(parent_id=str(job.pk)).exists()
+
+
+def test_files_without_a_score_begin_no_search_and_a_dangerous_command_asks(remote):
+    job = search(command=["python3", "-m", "compileall", "-q", "."])
+    assert job.state == JobState.FAILED
+    assert step_of(job, "begin").error_code == "origin_fails"
+    job = search(command=["rm", "-rf", "/"])
+    assert states(job)["begin"] == "waiting_approval"
+
+
+def test_the_work_tree_is_as_it_was_however_candidates_write(remote):
+    job = search(
+        population=1,
+        generations=1,
+        command=["/bin/sh", "-c", "echo x > primes.py; echo y > new.txt; rm -f fitness.py; echo 1"],
+    )
+    request = ApprovalRequest.objects.filter(parent_id=str(job.pk), state="pending").first()
+    if request is not None:  # a shell's text is no plain command: people are asked
+        decide(
+            request_id=request.pk, by=user("grace"), verdict="approve", reason="", channel="page", now=timezone.now()
+        )
+        run_all(job)
+    from tools.workspaces import workspace_for
+
+    tree = workspace_for(str(job.pk)).tree
+    assert (tree / "primes.py").read_text().startswith("def primes")
+    assert sorted(one.name for one in tree.iterdir() if one.name != ".git") == ["fitness.py", "primes.py"]
+
+
+def test_parents_are_the_same_whenever_they_are_asked_for(remote):
+    job = search(population=1, generations=1, command=["python3", "fitness.py", "--constant"])
+    best_first = [
+        Candidate(job=job, generation=1, number=number, sha256=str(number), score=float(number), viable=True)
+        for number in range(6)
+    ]
+    for number in range(4):
+        first, again = (population.brood(best_first, job_id=job.pk, generation=2, number=number) for _ in range(2))
+        assert first == again
+        assert first.operator == ("cross" if number % 2 else "mutate")
+        assert len({one.sha256 for one in first.parents}) == len(first.parents)
+        assert all(one.score < 3 for one in first.parents)
