@@ -5,21 +5,45 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.options import InlineModelAdmin
+from django.contrib.auth.models import User
 from django.http import HttpRequest
+from django.utils import timezone
 from guardian.admin import GuardedModelAdminMixin
 from unfold.admin import ModelAdmin, TabularInline
 
+from agents import profiles
 from agents.admin.base import SharedByObject
 from agents.errors import InvalidInput
-from agents.models import Agent, Repository, RepositoryLogin
+from agents.models import Agent, Repository, RepositoryLogin, Team, TeamMember
 from agents.repositories import check_address
 
 
 @admin.register(Agent)
 class AgentAdmin(ModelAdmin):
-    list_display = ["name", "description", "model", "max_steps", "max_tokens", "enabled"]
-    list_filter = ["enabled"]
+    """What is saved here is a version of the profile; jobs that run stay with the one they began with."""
+
+    list_display = ["name", "role", "model", "planning", "max_steps", "max_tokens", "enabled"]
+    list_filter = ["enabled", "planning"]
+    search_fields = ["name", "description", "role"]
+
+    def save_model(self, request: HttpRequest, obj: Agent, form: forms.ModelForm, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        assert isinstance(request.user, User)
+        profiles.version_of(obj, now=timezone.now(), by=request.user)
+
+
+class TeamMemberInline(TabularInline):
+    model = TeamMember
+    extra = 1
+    autocomplete_fields = ["agent"]
+
+
+@admin.register(Team)
+class TeamAdmin(ModelAdmin):
+    list_display = ["name", "lead", "enabled"]
     search_fields = ["name", "description"]
+    autocomplete_fields = ["lead"]
+    inlines = [TeamMemberInline]
 
 
 class RepositoryForm(forms.ModelForm):

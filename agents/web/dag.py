@@ -14,7 +14,7 @@ LABEL_CHARS = 22
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """kind: tool, map, workflow or goal; maybe: it has a condition."""
+    """kind: tool, map, workflow or goal; maybe: it has a condition; mark: how it stands, as a class of its own."""
 
     key: str
     label: str
@@ -26,6 +26,7 @@ class Node:
     x: int
     y: int
     line: int
+    mark: str = ""
 
     @property
     def middle(self) -> int:
@@ -47,7 +48,9 @@ class Picture:
     label: str
 
 
-def draw(definition: Mapping[str, Any], lines: Mapping[str, int]) -> Picture | None:
+def draw(
+    definition: Mapping[str, Any], lines: Mapping[str, int], marks: Mapping[str, str] | None = None
+) -> Picture | None:
     """`lines`: where each step stands in the source. None: there are too many steps for a picture."""
     steps = {step["key"]: step for step in definition.get("steps", [])}
     if not steps or len(steps) > NODES_MAX:
@@ -60,7 +63,7 @@ def draw(definition: Mapping[str, Any], lines: Mapping[str, int]) -> Picture | N
         left = (width - len(row) * (NODE_WIDTH + GAP_X) + GAP_X) // 2
         for index, key in enumerate(row):
             x, y = left + index * (NODE_WIDTH + GAP_X), MARGIN + number * (NODE_HEIGHT + GAP_Y)
-            nodes[key] = _node(steps[key], x, y, lines.get(key, 0))
+            nodes[key] = _node(steps[key], x, y, lines.get(key, 0), (marks or {}).get(key, ""))
     edges = [
         _edge(nodes[need], nodes[key], loose=step.get("needs_success") is False)
         for key, step in steps.items()
@@ -83,7 +86,7 @@ def _place(step: Mapping[str, Any], nodes: Mapping[str, Node]) -> float:
     return sum(above) / len(above) if above else 0.0
 
 
-def _node(step: Mapping[str, Any], x: int, y: int, line: int) -> Node:
+def _node(step: Mapping[str, Any], x: int, y: int, line: int, mark: str) -> Node:
     kind = next((one for one in KINDS if one in step), "tool")
     detail = {
         "tool": lambda: step["tool"],
@@ -104,6 +107,7 @@ def _node(step: Mapping[str, Any], x: int, y: int, line: int) -> Node:
         x=x,
         y=y,
         line=line,
+        mark=mark,
     )
 
 

@@ -33,6 +33,11 @@ class JobForm(forms.Form):
         Repository.objects.none(), to_field_name="name", required=False, empty_label="none: an empty workspace"
     )
     priority = forms.TypedChoiceField(choices=_PRIORITIES, coerce=int, initial=5)
+    planning = forms.ChoiceField(
+        choices=[("", "as the agent does"), *((one.value, one.label.lower()) for one in Agent.Planning)],
+        required=False,
+        label="How",
+    )
     once = forms.CharField(max_length=64, widget=forms.HiddenInput, required=False)
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
@@ -53,6 +58,8 @@ class JobForm(forms.Form):
         payload = {"goal": data["goal"], "agent": data["agent"].name, "priority": data["priority"]}
         if data["repository"] is not None:
             payload["repository"] = data["repository"].name
+        if data["planning"]:
+            payload["planning"] = data["planning"]
         return payload
 
     def idempotency_key(self) -> str:

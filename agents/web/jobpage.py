@@ -20,6 +20,7 @@ from agents.web.family import Family, Relative, child_of, family, given
 from agents.web.labels import JOB_LABELS
 from agents.web.loglines import Block, blocks, line
 from agents.web.maps import MapView, map_view
+from agents.web.planlink import plan_link
 from agents.web.sentence import Sentence, sentence
 from agents.web.steps import Panel, Row, Work, panel_of, rows_of
 from agents.web.stream import step_names
@@ -92,6 +93,7 @@ class JobPage:
     map: MapView | None
     child: Relative | None
     artifacts: list[kept.Line]
+    plan: str = ""  # the address of its plan's page
 
 
 def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
@@ -144,6 +146,7 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         map=map_view(step, work.maps[step.pk]) if step is not None and step.pk in work.maps else None,
         child=child_of(step, user, now) if step is not None else None,
         artifacts=kept.lines(job),
+        plan=plan_link(job),
     )
 
 

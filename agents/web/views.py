@@ -109,7 +109,7 @@ def _search(text: str) -> Q:
 def new_job(request: HttpRequest) -> HttpResponse:
     user = who(request)
     if request.method != "POST":
-        return render(request, "jobs/new.html", {"form": JobForm(user=user)})
+        return render(request, "jobs/new.html", {"form": JobForm(user=user, initial=_asked(request))})
     form, status = JobForm(request.POST, user=user), 422
     if form.is_valid():
         try:
@@ -122,6 +122,11 @@ def new_job(request: HttpRequest) -> HttpResponse:
             for field, message in error.problems:
                 form.add_error(field if field in form.fields else None, message)
     return render(request, "jobs/new.html", {"form": form}, status=status)
+
+
+def _asked(request: HttpRequest) -> dict[str, str]:
+    """What a link to the form chooses."""
+    return {name: request.GET[name] for name in ("agent", "repository") if request.GET.get(name)}
 
 
 @page
