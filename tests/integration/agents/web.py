@@ -128,14 +128,14 @@ class Server:
 
 
 @contextmanager
-def served(port: int = 0, **environ: str) -> Iterator[Server]:
+def served(port: int = 0, application: str = "config.asgi:application", **environ: str) -> Iterator[Server]:
     """A web server until the end of the block; it listens when the block begins."""
     of = connection.settings_dict
     database = f"postgresql://{of['USER']}:{of['PASSWORD']}@{of['HOST']}:{of['PORT']}/{of['NAME']}"
     port = port or free_port()
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", str(port)),
+            *(sys.executable, "-m", "uvicorn", application, "--port", str(port)),
             *("--log-level", "warning", "--timeout-graceful-shutdown", "1"),
         ],
         cwd=ROOT,

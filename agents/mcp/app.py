@@ -1,0 +1,37 @@
+"""The MCP server beside Django in one web process."""
+
+import logging
+
+from django.conf import settings
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from agents.mcp.door import METADATA_PATHS, PATH, Door, answer_metadata
+from agents.mcp.server import Governed, create
+
+
+class Beside:
+    """`/mcp` and its metadata go to the MCP server, all else to `web`. It needs the lifespan of the web server, which is
+    that of the MCP server's own tasks."""
+
+    def __init__(self, web: ASGIApp, server: Governed | None = None) -> None:
+        logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells of every request that a tool refuses
+        self._web = web
+        self._mcp: ASGIApp = (server or create()).streamable_http_app(
+            streamable_http_path=PATH,
+            stateless_http=settings.MCP_STATELESS,
+            max_request_body_size=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+            # the door asks for the host and the origin
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+        )
+        self._door = Door(self._mcp)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self._mcp(scope, receive, send)
+        path = scope.get("path", "").rstrip("/")
+        if scope["type"] == "http" and path == PATH:
+            return await self._door({**scope, "path": PATH}, receive, send)
+        if scope["type"] == "http" and path in METADATA_PATHS:
+            return await answer_metadata(scope, receive, send)
+        await self._web(scope, receive, send)
