@@ -93,6 +93,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "OPENAI_API_KEY": "Its key.",
         "LLM_MODEL": "The model's name, for agents that name none.",
         "LLM_TIMEOUT_S": "Seconds for one answer of the model.",
+        "MEMORY_ROUTE": "The model route whose endpoint makes the vectors of memories: all of them by one model, whichever "
+        "agent asks. Empty: the agent's route.",
         "LLM_SCRIPTED": "Marks the model as scripted in every page. `bin/up` sets it where it starts the stand-in.",
     },
     "Mail and Slack": {
@@ -150,7 +152,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "CANARY_LIMIT_S": "A worker with a free thread that took none of them for so long is told to restart.",
         "WORKER_DRAIN_S": "What a stopping worker gives its running steps to end; what runs then is handed back.",
         "COUNTERSIGN_WORKER_GROUP": "Set for each worker process: its group's name (`llm`, `shell`, `git`, "
-        "`control`), as the dashboard shows it.",
+        "`mcp`, `control`), as the dashboard shows it.",
     },
     "Limits of the API": {
         "API_RATE_ANONYMOUS": "Requests a minute from one address without a login; 0: no bound. Beyond it the answer is "
@@ -173,6 +175,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "AUDIT_WITNESS_DIR": "For `manage.py audit_witness`: the key and the state of a witness.",
     },
     "Flower": {
+        "MCP_STATELESS": "The MCP server at `/mcp` keeps nothing between two requests. `false`: clients of the older "
+        "protocol get sessions, which takes one web process.",
         "FLOWER_URL": "Where Flower listens (`http://127.0.0.1:5555`); shown to staff under `/flower/`.",
         "FLOWER_BASIC_AUTH": "`user:password`, the same for Flower and the web server.",
     },
