@@ -5,6 +5,7 @@ from django.urls import path
 from agents.api import openapi, triggers  # noqa: F401  its extensions must be known before the OpenAPI document is made
 from agents.api.artifacts import ArtifactContent, ArtifactDetail, ArtifactList
 from agents.api.catalogue import AgentList, Me, ModelList, RepositoryList, ToolList
+from agents.api.chats import ChatDetail, ChatJobs, ChatLinkDetail, ChatLinks, ChatList, JobStream, TurnList
 from agents.api.items import ItemList
 from agents.api.jobs import JobCancel, JobDetail, JobFork, JobList, JobPause, JobResume, JobRetry, JobShare
 from agents.api.steps import EventList, StepDetail, StepList, StepResolve
@@ -39,6 +40,13 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/retry", JobRetry.as_view(), name="job-retry"),
     path("jobs/<uuid:job_id>/fork", JobFork.as_view(), name="job-fork"),
     path("jobs/<uuid:job_id>/share", JobShare.as_view(), name="job-share"),
+    path("jobs/<uuid:job_id>/stream", JobStream.as_view(), name="job-stream"),
+    path("chats", ChatList.as_view(), name="chats"),
+    path("chats/<uuid:talk_id>", ChatDetail.as_view(), name="chat"),
+    path("chats/<uuid:talk_id>/turns", TurnList.as_view(), name="chat-turns"),
+    path("chats/<uuid:talk_id>/jobs", ChatJobs.as_view(), name="chat-jobs"),
+    path("chats/<uuid:talk_id>/links", ChatLinks.as_view(), name="chat-links"),
+    path("chats/<uuid:talk_id>/links/<uuid:link_id>", ChatLinkDetail.as_view(), name="chat-link"),
     path("tools", ToolList.as_view(), name="tools"),
     path("agents", AgentList.as_view(), name="agents"),
     path("models", ModelList.as_view(), name="models"),

@@ -1,7 +1,7 @@
 """Which script answers which goal."""
 
 from agents.demo import GOAL
-from agents.llm.scripted import answers, demo, look, team
+from agents.llm.scripted import answers, chatting, demo, look, team
 from agents.llm.scripted.scene import Move, Scene
 
 
@@ -9,6 +9,8 @@ def move(scene: Scene) -> Move:
     """The next answer. Told by the conversation alone: the server keeps nothing between requests."""
     if answers.asked(scene):
         return answers.move(scene)
+    if chatting.asked(scene):
+        return chatting.move(scene)
     if _plain(scene.goal) == _plain(GOAL) and all(scene.has(name) for name in demo.NEEDS):
         return demo.move(scene)
     return team.move(scene) or look.move(scene)

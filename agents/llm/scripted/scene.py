@@ -58,7 +58,7 @@ class Move:
 @dataclass(slots=True)
 class Scene:
     """goal, message: the first and the last thing that the user said; functions: name as the model sees it -> its JSON
-    schema; schema: of the answer that is asked for; turn: which answer this is, from 1."""
+    schema; schema: of the answer that is asked for; turn: which answer this is, from 1; fresh: the user has just said something."""
 
     goal: str
     message: str = ""
@@ -69,6 +69,7 @@ class Scene:
     functions: dict[str, dict[str, Any]] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
     repairing: bool = False
+    fresh: bool = False
 
     def has(self, name: str) -> bool:
         return to_wire(name) in self.functions
@@ -103,6 +104,7 @@ def read(body: dict[str, Any]) -> Scene:
         schema=_schema(body, functions),
         functions=functions,
         repairing=_repairing(messages),
+        fresh=bool(messages) and messages[-1].get("role") == "user",
     )
     calls: dict[str, tuple[str, dict[str, Any]]] = {}
     for message in messages:
