@@ -49,7 +49,8 @@ def settle(
     if step is None or job is None:
         return Otherwise.BUSY
     held = step.state == StepState.RUNNING and step.attempt == mine.attempt and not step.cancel_requested
-    plain = held and not step.special and step.tool not in GROWS and not job.limited(step.tool) and wish.result.ok
+    counted = step.tool in GROWS or "usage" in wish.result.data  # tokens, which the job's sum has to know
+    plain = held and not step.special and not counted and not job.limited(step.tool) and wish.result.ok
     if not plain or not job.plain or job.state != JobState.RUNNING:
         return Otherwise.GENERAL
     plan = plans.known(job.id)
