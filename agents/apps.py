@@ -11,6 +11,8 @@ class AgentsConfig(AppConfig):
         from agents.evolution import tools as evolution
         from agents.llm.complete import Complete
         from agents.llm.think import Think
+        from agents.memory import learn, learning
+        from agents.memory import tools as memory
         from agents.planning import tools as planning
         from agents.prompts.tool import AskByPrompt
         from agents.selectors import step_ids
@@ -23,6 +25,7 @@ class AgentsConfig(AppConfig):
 
         hooks.on_decided(resume.decided)
         hooks.on_decided(denied.decided)  # after the step was settled
+        hooks.on_decided(learning.decided)
         hooks.on_taken_back(resume.taken_back)
         hooks.on_edit(resume.edited)
         hooks.on_asked_back(asked.ask)
@@ -36,6 +39,8 @@ class AgentsConfig(AppConfig):
         registry.register(Title())
         registry.register(Summarise())
         registry.register(Propose())
+        for tool in (memory.Search(), memory.Propose(), memory.Admit(), learn.Learn()):
+            registry.register(tool)
         records.connect()
         secrets.told_by(holders.holder_of)
         remotes.known_by(origins.addresses)

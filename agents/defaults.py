@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from agents.models import Agent
 
 NAME = "developer"
-TOOLS = ["files.*", "git.*", "shell.*", "code.*", "http.fetch", "artifacts.keep", "human.ask"]
+TOOLS = [
+    "files.*",
+    "git.*",
+    "shell.*",
+    "code.*",
+    "http.fetch",
+    "artifacts.keep",
+    "human.ask",
+    "memory.search",
+    "memory.propose",
+]
 READING = ["files.read", "files.list", "files.search", "git.status", "git.diff", "git.log", "git.show"]
 INSTRUCTIONS = """\
 You are a careful software developer working on one git repository.

@@ -27,6 +27,14 @@ RULES: list[tuple[str, list[str], str, str, str]] = [
         "It starts a job of no wider grant, whose every step is decided on.",
     ),
     ("plans", ["plan.*"], "", ALLOW, "A plan does nothing by itself: each of its steps is decided on when it runs."),
+    (
+        "memory",
+        ["memory.search", "memory.propose", "memory.learn"],
+        "",
+        ALLOW,
+        "What is proposed is recalled by nobody until it is admitted.",
+    ),
+    ("memory-admission", ["memory.admit"], "", ASK, "Later jobs on this repository will be told it."),
     ("questions", ["human.*"], "", ALLOW, "Asking a person changes nothing."),
     ("offers", ["job.propose"], "", ALLOW, "It offers a person a job, and starts none."),
     (

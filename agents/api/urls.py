@@ -8,6 +8,7 @@ from agents.api.catalogue import AgentList, Me, ModelList, RepositoryList, ToolL
 from agents.api.chats import ChatDetail, ChatJobs, ChatLinkDetail, ChatLinks, ChatList, JobStream, TurnList
 from agents.api.items import ItemList
 from agents.api.jobs import JobCancel, JobDetail, JobFork, JobList, JobPause, JobResume, JobRetry, JobShare
+from agents.api.memories import MemoryDetail, MemoryList, MemorySearch
 from agents.api.steps import EventList, StepDetail, StepList, StepResolve
 from agents.api.tenants import TenantDetail, TenantList
 from agents.api.undoing import JobStopUndoing
@@ -50,6 +51,9 @@ urlpatterns = [
     path("tools", ToolList.as_view(), name="tools"),
     path("agents", AgentList.as_view(), name="agents"),
     path("models", ModelList.as_view(), name="models"),
+    path("memories", MemoryList.as_view(), name="memories"),
+    path("memories/search", MemorySearch.as_view(), name="memory-search"),
+    path("memories/<uuid:memory_id>", MemoryDetail.as_view(), name="memory"),
     path("repositories", RepositoryList.as_view(), name="repositories"),
     path("workflows", WorkflowList.as_view(), name="workflows"),
     path("workflows/validate", WorkflowValidate.as_view(), name="workflow-validate"),

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from agents.engine import asked, children, deadlines, doubt, epoch, keys, limits, reconsider, release, settle, watchdog
 from agents.engine.advance import advance
 from agents.engine.transitions import ENGINE, lock_job
+from agents.memory import keeping
 from agents.models import Step
 from agents.states import STEP_SENT, StepState
 from agents.triggers import sweep as triggers
@@ -52,6 +53,7 @@ def sweep(now: datetime, *, guard: Callable[[], None] = lambda: None) -> dict[st
         ("triggers", triggers.sweep),
         ("backtests", backtest.run_due),
         ("shadows", shadow.run_due),
+        ("expired_memories", keeping.expire),
         *watchdog.parts(),
     ]
     found = {}

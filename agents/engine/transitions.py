@@ -14,6 +14,7 @@ from django.db import transaction
 from agents import feed
 from agents.engine import backlog, dispatch
 from agents.errors import IllegalTransition, StepMoved
+from agents.memory import episodes
 from agents.models import Job, Step
 from agents.states import JOB_DONE, JOB_MOVES, STEP_DONE, STEP_MOVES, STEP_SENT, JobState, StepState
 from agents.triggers import emit
@@ -144,5 +145,6 @@ def move_job(
     feed.append(job.pk, [feed.Entry(kind="job", data={"state": str(to)})], now=now)
     if to in JOB_DONE:
         emit.job_ended(job, to, now=now)
+        episodes.job_ended(job, now=now)
         if job.parent_step_id is not None:
             dispatch.end_child_after_commit(job)

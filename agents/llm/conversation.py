@@ -8,6 +8,7 @@ from agents.engine import grants
 from agents.llm import functions, talk, transcript
 from agents.llm.stuck import Seen
 from agents.llm.transcript import Ended, Made, Turn
+from agents.memory.prompt import remembered
 from agents.models import Job, Step
 from agents.states import StepState
 from audit.canonical import canonical_json
@@ -58,6 +59,7 @@ def build(job: Job) -> Conversation:
         {"role": "system", "content": _system(job, agent.instructions if agent else defaults.INSTRUCTIONS)},
         *talk.before(job, _turns),
         {"role": "user", "content": job.goal},
+        *remembered(job),
         *_prepared(steps),
         *transcript.messages(turns),
     ]

@@ -82,6 +82,24 @@ def clean_text(text: str) -> str:
     return kept
 
 
+def key_of(place: Place, text: str) -> str:
+    """The same words for the same jobs are learned once, and not again when they were rejected or forgotten.
+
+    Raises:
+        InvalidInput: see `clean_text`.
+    """
+    words = " ".join(clean_text(text).casefold().split())
+    return (
+        f"text:{place.scope}:{place.agent.pk if place.agent else ''}:{hashlib.sha256(words.encode()).hexdigest()[:40]}"
+    )
+
+
+def shorten(text: str, most: int) -> str:
+    """On one line."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 @transaction.atomic
 def propose(new: New, *, actor: Actor, now: datetime) -> tuple[Memory, bool]:
     """Writes it down for somebody to decide on; (the one that is there, False) where this was learned before.
@@ -96,8 +114,8 @@ def propose(new: New, *, actor: Actor, now: datetime) -> tuple[Memory, bool]:
 
 
 @transaction.atomic
-def write(new: New, *, by: User, now: datetime) -> Memory:
-    """A person's own words: admitted at once where they may decide so, else proposed.
+def write(new: New, *, by: User, now: datetime, only_propose: bool = False) -> Memory:
+    """A person's own words: admitted at once where they may decide so, else (or where they `only_propose`) proposed.
 
     Raises:
         InvalidInput
@@ -106,7 +124,7 @@ def write(new: New, *, by: User, now: datetime) -> Memory:
     if not is_new:
         return made
     _recorded(Event.MEMORY_PROPOSED, made, Actor.user(by.pk))
-    if may_decide(by, made):
+    if may_decide(by, made) and not only_propose:
         admit(made, actor=Actor.user(by.pk), by=by, why="", now=now)
     return made
 
@@ -179,7 +197,7 @@ def forget(memory: Memory, *, actor: Actor, why: str, now: datetime, by: User | 
     _recorded(Event.MEMORY_FORGOTTEN, memory, actor)
 
 
-def expire(*, now: datetime, most: int = 500) -> int:
+def expire(now: datetime, *, most: int = 500) -> int:
     """Forgets those whose time is over; they were not recalled since. Gives how many."""
     done = 0
     for memory in Memory.objects.filter(expires_at__lte=now).order_by("expires_at")[:most]:
@@ -255,7 +273,7 @@ def _write(new: New, state: str, *, now: datetime) -> tuple[Memory, bool]:
     there = Memory.objects.get(key=made.key)
     if there.pk != made.pk:
         return there, False
-    if state != Memory.State.FORGOTTEN and vectors.available():
+    if vectors.available():
         vectors.keep([(made.pk, vectors.lexical(made.text))], model=vectors.LEXICAL)
         there.embedding_model, there.dimensions = vectors.LEXICAL, vectors.LEXICAL_DIMENSIONS
     return there, True

@@ -35,15 +35,15 @@ near AS (
 _NO_NEAR = "near AS (SELECT NULL::uuid AS id, NULL::bigint AS place WHERE false)"
 _WORDS = """
 asked AS (
-  SELECT every, replace(every::text, '&', '|')::tsquery AS some
-    FROM (SELECT plainto_tsquery('english', %(query)s) AS every) AS given
+  SELECT strict, replace(strict::text, '&', '|')::tsquery AS loose
+    FROM (SELECT plainto_tsquery('english', %(query)s) AS strict) AS given
 ), candidates AS (
-  (SELECT m.id, m.search FROM agents_memory m, asked WHERE m.search @@ asked.every AND {mine} LIMIT %(words_all)s)
+  (SELECT m.id, m.search FROM agents_memory m, asked WHERE m.search @@ asked.strict AND {mine} LIMIT %(words_all)s)
   UNION
-  (SELECT m.id, m.search FROM agents_memory m, asked WHERE m.search @@ asked.some AND {mine} LIMIT %(words_any)s)
+  (SELECT m.id, m.search FROM agents_memory m, asked WHERE m.search @@ asked.loose AND {mine} LIMIT %(words_any)s)
 ), worded AS (
   SELECT id, row_number() OVER (ORDER BY weight DESC, id DESC) AS place FROM (
-    SELECT candidates.id, ts_rank_cd(candidates.search, asked.some, 1) AS weight FROM candidates, asked
+    SELECT candidates.id, ts_rank_cd(candidates.search, asked.loose, 1) AS weight FROM candidates, asked
      ORDER BY 2 DESC, 1 DESC LIMIT %(depth)s) AS best
 )"""
 _JOINED = """
@@ -54,7 +54,7 @@ SELECT m.id, m.kind, m.text, m.origin, m.untrusted, m.scope, m.job_id, m.created
 """
 _HOW_MANY = """
 SELECT count(*) FROM (SELECT FROM agents_memory m WHERE m.scope = ANY(%(scopes)s) AND m.state = 'admitted'
-                       LIMIT %(most)s) AS some
+                       LIMIT %(most)s) AS counted
 """
 
 
@@ -110,6 +110,11 @@ def person(user_id: int) -> str:
 
 def repository(repository_id: UUID) -> str:
     return f"repository:{repository_id}"
+
+
+def lexical(query: str) -> Vector | None:
+    """The question's vector without any model; None where vectors cannot be compared."""
+    return Vector(model=vectors.LEXICAL, values=vectors.lexical(query)) if vectors.available() else None
 
 
 def search(

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.web import artifacts, chat, control, items, models, triggers, views, workflows
+from agents.web import artifacts, chat, control, items, memory, models, triggers, views, workflows
 from agents.web.stream import stream
 
 app_name = "web"
@@ -36,6 +36,10 @@ urlpatterns = [
     path("workflows/<slug:name>/<int:number>/publish", workflows.publish, name="publish-workflow"),
     path("workflows/<slug:name>/<int:number>/retire", workflows.retire, name="retire-workflow"),
     path("agents/models/", models.models, name="models"),
+    path("agents/memory/", memory.memories, name="memories"),
+    path("agents/memory/new", memory.new, name="new-memory"),
+    path("agents/memory/<uuid:memory_id>/", memory.memory, name="memory"),
+    path("agents/memory/<uuid:memory_id>/decide", memory.decide, name="decide-memory"),
     path("chat/", chat.chats, name="chats"),
     path("chat/shared/<str:secret>/", chat.shared, name="chat-shared"),
     path("chat/<uuid:talk_id>/", chat.chat, name="chat"),
