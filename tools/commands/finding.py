@@ -3,12 +3,11 @@
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
 
-from tools.commands.notes import Notes
+from tools.commands.notes import FOUND, Notes
 from tools.commands.specs import Program, known
 from tools.commands.words import NotUnderstood
 from tools.spec import Risk
 
-_FOUND = "\0found"  # stands for what it finds: no path is called so
 Effect = Callable[[Notes, Program, str, str], None]
 Command = Callable[[Notes, Sequence[str]], None]
 
@@ -75,7 +74,7 @@ def _found(notes: Notes, action: str, argv: list[str], places: Sequence[str], co
     for place in (*inside[:1], *outside[:1]):  # one of each kind tells what becomes of all
         # what is found begins with its start, so it is never an option; what it is called is not told
         start = "." if action.endswith("dir") else place
-        command(notes, [word.replace("{}", f"{start}/{_FOUND}") for word in argv])
+        command(notes, [word.replace("{}", f"{start}/{FOUND}") for word in argv])
     notes.depth -= 1
     inner = known(posixpath.basename(argv[0]))
     if len(notes.writes) > writes:
@@ -83,4 +82,4 @@ def _found(notes: Notes, action: str, argv: list[str], places: Sequence[str], co
     elif inner is not None and not inner.pure and any("{}" in word and word != "{}" for word in argv):
         raise NotUnderstood(f"{action} with text around {{}}")
     for paths in (notes.reads, notes.writes):
-        paths[:] = ["." if path == _FOUND else path.removesuffix(f"/{_FOUND}") for path in paths]
+        paths[:] = ["." if path == FOUND else path.removesuffix(f"/{FOUND}") for path in paths]

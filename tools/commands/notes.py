@@ -1,11 +1,12 @@
 """What is gathered of a command, and what it comes to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tools.spec import Risk
 
 LEVELS = (Risk.LOW, Risk.MEDIUM, Risk.HIGH)
+FOUND = "\0found"  # stands for what find finds while a command is read: no path is called so, and it is never told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +56,23 @@ class Notes:
         level = max((risk for risk, _ in self.said), key=LEVELS.index, default=Risk.LOW)
         return Reading(
             risk=level,
-            reasons=tuple(dict.fromkeys(why for risk, why in self.said if risk is level)),
-            programs=None if self.opaque else tuple(dict.fromkeys(self.programs)),
-            reads=tuple(dict.fromkeys(self.reads)),
-            writes=tuple(dict.fromkeys(self.writes)),
-            hosts=tuple(dict.fromkeys(self.hosts)),
-            scripts=tuple(dict.fromkeys(self.scripts)),
+            reasons=_told(why for risk, why in self.said if risk is level),
+            programs=None if self.opaque else _told(self.programs),
+            reads=_told(self.reads),
+            writes=_told(self.writes),
+            hosts=_told(self.hosts),
+            scripts=_told(self.scripts),
             network=self.network,
             deletes=self.deletes,
             code=self.code,
             known=self.known,
             unlisted=self.unlisted,
         )
+
+
+def _told(words: Iterable[str]) -> tuple[str, ...]:
+    """Each once, and as people write it: NUL stands in no row."""
+    return tuple(dict.fromkeys(word.replace(FOUND, "{}") for word in words))
 
 
 def facts(told: Reading) -> Mapping[str, object]:

@@ -206,7 +206,9 @@ def _options(notes: Notes, program: Program, given: Split) -> None:
         if option.risk is not Risk.LOW:
             notes.say(option.risk, f"{program.name} {name} {option.why}")
             _network(notes, option.why)
-        if option.kind not in ("flag", "text", "module") and (value or not option.optional):
+        if program.name == "tar" and name in ("-f", "--file") and ":" in value.split("/")[0]:
+            effect(notes, program, "host", value)  # an archive at another machine, whatever tar does with it
+        elif option.kind not in ("flag", "text", "module") and (value or not option.optional):
             effect(notes, program, option.kind, value)
 
 
@@ -261,7 +263,10 @@ def effect(notes: Notes, program: Program, kind: str, value: str) -> None:
         case "assign":
             _assigned(notes, program, [value])
         case "script":
-            if value != "-":
+            if value == "-":
+                notes.opaque, notes.code = True, True
+                notes.say(Risk.HIGH, f"{name} {_HIDES}")
+            else:
                 _run_file(notes, value, by=name)
         case "sed" | "awk" | "jq":
             _language(notes, program, kind, value)
@@ -337,9 +342,12 @@ def _module(notes: Notes, argv: list[str]) -> None:
         notes.depth -= 1
     else:
         notes.say(Risk.MEDIUM, f"runs the module {name[:100]}")
-    path = name.replace(".", "/")
-    for file in (f"{path}.py", f"{path}/__main__.py", f"{path}/__init__.py"):
-        _scripts(notes, file)
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):  # what it stands in runs before it
+        path = "/".join(parts[:end])
+        for file in (f"{path}.py", f"{path}/__init__.py"):
+            _scripts(notes, file)
+    _scripts(notes, f"{'/'.join(parts)}/__main__.py")
 
 
 def _shell(notes: Notes, name: str, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tools import commands
 from tools.builtin.commands import judge, score
 from tools.builtin.shell import Exec, Script
 from tools.errors import InvalidArguments, ToolRefused
@@ -44,6 +45,19 @@ def test_one_dangerous_command_among_many_decides() -> None:
         "curl wants the network: x",
         "unknown is not a program that is known here",
     }
+
+
+def test_what_find_finds_is_told_as_people_write_it() -> None:
+    """No row takes NUL: a step whose reasons hold one would never begin."""
+    argv = ["find", "..", "/", "-exec", "cp", "{}", "{}.bak", ";", "-exec", "python3", "{}", ";"]
+    told = repr(commands.read([argv]))
+    assert "\\x00" not in told
+    assert "changes ../{}" in told
+
+
+def test_a_module_is_named_with_all_that_runs_before_it() -> None:
+    read = commands.read([["python3", "-m", "json.tool", "a.json"]])
+    assert {"json.py", "json/__init__.py", "json/tool.py", "json/tool/__main__.py"} <= set(read.scripts)
 
 
 def test_a_script_is_judged_by_its_commands_and_an_opaque_one_is_high() -> None:
