@@ -130,18 +130,19 @@ def share_out(prompt: Prompt, candidate: PromptVersion | None, share: int, *, by
 
 
 def chosen(name: str, number: int | None, *, key: str) -> PromptVersion:
-    """The version that a job gets: the one that it names; else the candidate, by the candidate's share of the keys;
+    """The version that a job gets: the one that it names, a draft too; else the candidate, by the candidate's share of the keys;
     else the newest published one. The same for the same key.
 
     Raises:
         InvalidInput: there is none.
     """
-    published = PromptVersion.objects.select_related("prompt").filter(prompt__name=name, status=Status.PUBLISHED)
+    versions = PromptVersion.objects.select_related("prompt").filter(prompt__name=name)
     if number is not None:
-        found = published.filter(number=number).first()
+        found = versions.exclude(status=Status.RETIRED).filter(number=number).first()
         if found is None:
-            raise InvalidInput(f"There is no published prompt '{name}@{number}'.", field="arguments.version")
+            raise InvalidInput(f"There is no prompt '{name}@{number}' that can be used.", field="arguments.version")
         return found
+    published = versions.filter(status=Status.PUBLISHED)
     prompt = Prompt.objects.select_related("candidate").filter(name=name).first()
     candidate = prompt.candidate if prompt is not None else None
     rest = published.exclude(pk=candidate.pk) if candidate is not None else published

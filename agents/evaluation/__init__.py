@@ -1,0 +1,1 @@
+"""Agents and versions of prompts, tried on the same cases and compared."""

@@ -1,0 +1,113 @@
+"""`manage.py evaluate SUITE --arm prompt:review@1 --arm prompt:review@2`: tries cases and compares."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from agents.errors import AgentsError
+from agents.evaluation import picture, running, suite, table
+from agents.models import Evaluation
+from agents.people import acting_user
+from agents.prompts.versions import chosen
+
+REFUSED, NOT_DONE = 3, 4
+LOOK_S = 0.5
+
+
+class Command(BaseCommand):
+    help = (
+        "Tries the cases of a suite (a YAML file, or `prompt:NAME` for a prompt's own cases) with agents or versions of "
+        "prompts, each trial a job of yours, and prints success, cost, tokens and time of each. Exits with 3 where "
+        "something is refused, with 4 where trials are unfinished at the end of --timeout."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("suite", metavar="SUITE", help="a file, - for stdin, or prompt:NAME[@VERSION]")
+        parser.add_argument(
+            "--arm",
+            action="append",
+            required=True,
+            dest="arms",
+            metavar="ARM",
+            help="agent:NAME or prompt:NAME[@VERSION]; again for the next. The others are compared with the first",
+        )
+        parser.add_argument(
+            "--repeat", type=int, default=1, metavar="N", help="how often each case is tried (default 1)"
+        )
+        parser.add_argument("--timeout", type=float, default=3600.0, metavar="S", help="seconds to wait (default 3600)")
+        parser.add_argument("--svg", metavar="PATH", help="write the picture there")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.add_argument("--as", dest="username", metavar="USER", help="default: the only superuser")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            found = running.start(
+                _source(options["suite"]),
+                options["arms"],
+                repeats=options["repeat"],
+                by=acting_user(options["username"]),
+                now=timezone.now(),
+            )
+        except AgentsError as error:
+            problems = [pair for pair in getattr(error, "problems", ()) if pair[0]]
+            lines = [f"{field}: {message}" for field, message in problems] or [error.message]
+            raise CommandError("\n".join(lines), returncode=REFUSED) from None
+        over = self._wait(found, options["timeout"])
+        self._tell(found, options)
+        if not over:
+            raise CommandError(
+                f"Not all trials have ended; those that wait for people go on: {found.get_absolute_url()}",
+                returncode=NOT_DONE,
+            )
+
+    def _wait(self, found: Evaluation, timeout_s: float) -> bool:
+        until = time.monotonic() + timeout_s
+        while not running.go_on(found, now=timezone.now()):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(LOOK_S)
+        return True
+
+    def _tell(self, found: Evaluation, options: dict[str, Any]) -> None:
+        trials = list(found.trials.all())
+        lines = table.lines(trials, found.arms)
+        differences = table.differences(trials, found.arms)
+        if options["svg"]:
+            Path(options["svg"]).write_text(picture.svg(lines, title=f"Evaluation of {found.suite}"), encoding="utf-8")
+        if options["json"]:
+            shown = {
+                "id": str(found.pk),
+                "suite": found.suite,
+                "scripted": any(one.scripted for one in trials),
+                "arms": [one.as_json() for one in lines],
+                "differences": [{"words": one.words, "p": one.p} for one in differences],
+                "failed": [{"case": one.case, "arm": one.arm, "why": one.why} for one in trials if one.ok is False],
+            }
+            self.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False))
+            return
+        self.stdout.write(table.text(lines))
+        for one in differences:
+            self.stdout.write(one.words)
+        if any(one.scripted for one in trials):
+            self.stdout.write("A scripted stand-in answered: these figures say nothing of a model.")
+        for trial in trials:
+            if trial.ok is False:
+                self.stdout.write(f"failed: {trial.case} by {trial.arm}: {trial.why[:200]}")
+
+
+def _source(given: str) -> str:
+    """Raises InvalidInput, CommandError: there is no such file."""
+    if given.startswith("prompt:"):
+        named = suite.arm(given)
+        return suite.of_prompt(chosen(named.name, named.number, key=""))
+    if given == "-":
+        return sys.stdin.read()
+    try:
+        return Path(given).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{given}: {error}", returncode=REFUSED) from None
