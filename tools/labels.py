@@ -8,6 +8,7 @@ call, told without its tool's help where the tool is not the server's own; they 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tools.admitted import AdmittedTool
 from tools.risk.handles import secrets_of
 from tools.risk.hosts import hosts_of
 from tools.spec import Effect, Tool
@@ -27,19 +28,15 @@ _SENDING = frozenset(
     {"git.clone", "git.push", "git.push_tag", "git.force_push", "git.restore_branch", "git.delete_branch"}
     | {"git.pull_request", "git.close_pull_request"}
 )
-_OWN = ("files.", "git.", "code.", "shell.", "workspace.", "artifacts.", "http.", *_SPEAKING)
 
 
 def of_call(tool: Tool, arguments: Mapping[str, Any]) -> frozenset[str]:
     """What the call of this tool means whatever comes back, also where it fails.
 
-    A tool that says it in `labels` is believed; another that is not the server's own brings in what others wrote, and
-    sends where it does more than read.
+    One by others brings in what others wrote, and sends where it does more than read: what it says of itself counts for
+    nothing.
     """
-    said = getattr(tool, "labels", None)
-    if said is not None:
-        found = set(said) & LABELS
-    elif foreign(tool):
+    if foreign(tool):
         found = {UNTRUSTED} if tool.effect is Effect.READ else {UNTRUSTED, EGRESS}
     else:
         found = set() if tool.name in _OWN_WORDS or tool.name.startswith(_SPEAKING) else {UNTRUSTED}
@@ -52,7 +49,7 @@ def of_call(tool: Tool, arguments: Mapping[str, Any]) -> frozenset[str]:
 
 def foreign(tool: Tool) -> bool:
     """Is it by others than the server's authors, and so are its name, its summary and its schema's words?"""
-    return not tool.name.startswith(_OWN)
+    return isinstance(tool, AdmittedTool)
 
 
 def of_data(data: Mapping[str, Any] | None) -> frozenset[str]:

@@ -24,6 +24,7 @@ from agents.engine.expressions import templated
 from agents.engine.gate import proposer
 from agents.engine.transitions import job_target
 from agents.models import Job, Plan, Step
+from agents.provenance import labels
 from agents.states import StepState
 from audit.actor import Actor
 from audit.append import record
@@ -35,8 +36,6 @@ MAKE, REVIEW, RUN, CHECK = PLAN, "plan.review", "plan.run", "plan.check"
 TOOLS = frozenset({MAKE, REVIEW, RUN})
 PREPARE = intake.PREPARE
 _GO = re.compile(r"(?:run|yes|ok|go)(?: (?:it|plan))?(?: (\d+))?[.!]*", re.IGNORECASE)
-# Results of these hold nothing that others wrote.
-_OWN = ("llm.", "plan.")
 
 
 def went_on(job: Job, step: Step, result: Result, *, now: datetime) -> None:
@@ -78,7 +77,7 @@ def new_version(
         steps=steps,
         note=note,
         forecast=forecast.of(job, new_steps(steps), now=now),
-        before_untrusted=by is not None or not _has_read(job),
+        before_untrusted=by is not None or not labels.untrusted(job.pk),
         sha256=hashlib.sha256(canonical_json(steps)).hexdigest(),
         created_at=now,
     )
@@ -217,9 +216,3 @@ def _run(job: Job, step: Step, *, now: datetime) -> None:
 def _state(plan: Plan, state: Plan.State) -> None:
     Plan.objects.filter(pk=plan.pk, state=plan.state).update(state=state)
     plan.state = state
-
-
-def _has_read(job: Job) -> bool:
-    """Has it any result that others may have written? A clone alone is none: nothing of it was shown to the model."""
-    ended = Step.objects.filter(job=job, started_at__isnull=False).exclude(key=PREPARE)
-    return any(not tool.startswith(_OWN) for tool in ended.values_list("tool", flat=True).distinct())

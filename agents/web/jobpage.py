@@ -13,9 +13,11 @@ from agents.engine.control.edit import EDITABLE, why_not
 from agents.engine.doubt import NEEDS_PERSON
 from agents.engine.saga import undoing
 from agents.models import Job, LlmCall
+from agents.provenance import labels as provenance
 from agents.selectors import may_change
 from agents.states import STEP_DONE, JobState, StepState
 from agents.web import curl, kept
+from agents.web.exposure import seen_words
 from agents.web.family import Family, Relative, child_of, family, given
 from agents.web.labels import JOB_LABELS
 from agents.web.loglines import Block, blocks, line
@@ -171,6 +173,7 @@ def _facts(job: Job, now: datetime) -> list[tuple[str, str]]:
         ("Forked from", str(job.forked_from_id or "")),
         ("Priority", "" if job.priority == 5 else str(job.priority)),
         ("Labels", ", ".join(f"{name}={value}" for name, value in sorted(job.labels.items()))),
+        ("Exposed to", seen_words(provenance.seen(job.pk))),
     ]
     return [(name, readable(value)) for name, value in facts if value]
 

@@ -20,7 +20,7 @@ NOW = datetime(2026, 3, 27, 22, 30, tzinfo=UTC)  # a Friday, 23:30 in Berlin
 
 CALL = PolicyInput(
     tool="shell.script",
-    arguments={"script": "ls && rm x"},
+    arguments={"script": "ls && rm x", "network": ["example.org"]},
     effect="repeatable",
     queue="shell",
     risk="medium",
@@ -41,6 +41,8 @@ CALL = PolicyInput(
     target_branch="release/1",
     first_use=True,
     seen=frozenset({"private"}),
+    unplanned=True,
+    tainted=("script",),
     spent={budget_key("job", 0): {"calls": 10, "tokens": 500, "minutes": 2.5}},
     now=NOW,
 )
@@ -76,6 +78,14 @@ def fits(match: dict[str, Any], *, strict: bool = True, **changes: Any) -> bool:
         ({"first_use": False}, False),
         ({"after": ["priv*"]}, True),
         ({"after": ["public"]}, False),
+        ({"carries": ["egress"]}, True),
+        ({"carries": ["private"]}, False),
+        ({"exposed": ["untrusted", "egress", "priv*"]}, True),
+        ({"exposed": ["egress", "public"]}, False),
+        ({"unplanned": True}, True),
+        ({"unplanned": False}, False),
+        ({"tainted": True}, True),
+        ({"tainted": False}, False),
         ({"spent": {"per": "job", "calls": 10}}, True),
         ({"spent": {"per": "job", "calls": 11, "tokens": 501}}, False),
         ({"spent": {"per": "job", "calls": 11, "minutes": 2}}, True),
@@ -102,6 +112,10 @@ def test_an_allow_needs_every_program_and_a_deny_needs_one():
         ({"branches": ["*"]}, {"target_branch": None}),
         ({"first_use": False}, {"first_use": None}),
         ({"after": ["x"]}, {"seen": None}),
+        ({"exposed": ["x"]}, {"seen": None}),
+        ({"carries": ["x"]}, {"tool": "mcp.gone.tool"}),
+        ({"unplanned": False}, {"unplanned": None}),
+        ({"tainted": False}, {"tainted": None}),
         ({"spent": {"per": "job", "calls": 1}}, {"spent": {}}),
         ({"time": {"zone": "UTC"}}, {"now": None}),
     ],
@@ -125,6 +139,8 @@ def test_what_cannot_be_told_fits_no_allow_and_every_ask_or_deny(match, unknown)
         ({"risk_at_least": True}, "risk_at_least"),
         ({"risk_at_least": 101}, "risk_at_least"),
         ({"first_use": 1}, "first_use"),
+        ({"tainted": "yes"}, "tainted"),
+        ({"exposed": "untrusted"}, "match.exposed"),
         ({"labels": {}}, "match.labels"),
         ({"labels": {"env": "prod"}}, "match.labels.env"),
         ({"time": {"days": ["monday"], "zone": "UTC"}}, "time.days"),
@@ -191,13 +207,15 @@ def test_a_time_window_holds_by_the_clock_there(window, at, expected):
 def test_conditions_see_the_same_facts_and_say_what_they_read():
     source = (
         "call.program == 'ls' && 'rm' in call.programs && call.branch.startsWith('release/') && call.first_use"
+        " && call.unplanned && 'script' in call.tainted && 'egress' in call.labels"
         " && call.risk_score >= 45 && job.tenant == 'acme' && job.environment == 'production' && 'private' in job.seen"
         " && job.spent.calls == 10 && now > timestamp('2026-01-01T00:00:00Z')"
     )
     conditions.check(source)
     assert conditions.holds(source, conditions.scope(CALL.variables()))
     assert conditions.reads(source) == {
-        *("programs", "branch", "first_use", "risk_score", "seen", "time", "spent:job/0/*")
+        *("programs", "branch", "first_use", "risk_score", "seen", "time", "spent:job/0/*"),
+        *("carries", "provenance"),
     }
     assert conditions.reads("call.args.x == 'job.seen now'") == frozenset()
     assert {"seen", "spent:owner/24/*"} <= conditions.reads("job['seen'].size() > 0")
