@@ -18,7 +18,7 @@ from tools.errors import ToolDisabled, ToolFailed
 from tools.mcp import noting, sessions
 from tools.mcp.defining import found_of
 from tools.mcp.models import McpServer
-from tools.mcp.session import Cancelled, Session, TimeUp
+from tools.mcp.session import Cancelled, Gone, NoAnswer, Session, TimeUp
 from tools.models import ToolDefinition
 from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
 
@@ -98,16 +98,14 @@ class McpTool(Tool):
             raise ToolFailed("An MCP server needs the sandbox's own box.")
         server = self.server()
         began = datetime.now(UTC)
-        session = sessions.session_for(server, box, tool=self.name, log=box.log)
+        try:
+            session = sessions.session_for(server, box, tool=self.name, log=box.log)
+        except Gone as error:
+            error.transient = self.effect is not Effect.ONCE  # nothing was asked of it
+            raise
         try:
             self._unchanged(server, session, box)
-            answer = session.call(
-                str(self.facts.get("tool")),
-                arguments,
-                timeout_s=min(self.timeout_s, box.left_s()),
-                cancelled=box.cancelled,
-                log=box.log,
-            )
+            answer = self._asked(session, arguments, box)
         except (Cancelled, TimeUp):
             if server.transport == McpServer.Transport.STDIO:
                 session.close(wait_s=10.0)  # what it would still do ends with it
@@ -120,6 +118,23 @@ class McpTool(Tool):
 
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
         raise ToolFailed("Whether the MCP server did it cannot be told from here.")
+
+    def _asked(self, session: Session, arguments: Mapping[str, Any], box: SandboxBox) -> mcp_types.CallToolResult:
+        """A call without an answer may have happened: of what happens once, a person finds out (`transient`)."""
+        try:
+            return session.call(
+                str(self.facts.get("tool")),
+                arguments,
+                timeout_s=min(self.timeout_s, box.left_s()),
+                cancelled=box.cancelled,
+                log=box.log,
+            )
+        except Gone as error:
+            error.transient = True
+            raise
+        except (Cancelled, TimeUp, NoAnswer) as error:
+            error.transient = self.effect is Effect.ONCE
+            raise
 
     def _unchanged(self, server: McpServer, session: Session, box: Box) -> None:
         """Raises ToolDisabled where the server describes the tool in another way than was accepted; that is noted."""

@@ -47,6 +47,12 @@ class Gone(ToolFailed):
     code = "mcp_gone"
 
 
+class NoAnswer(ToolFailed):
+    """What came is no answer by the protocol, or does not fit what the server said that it would be."""
+
+    code = "mcp_no_answer"
+
+
 class Way(Protocol):
     """How a server is reached: `tools.mcp.stdio`, `tools.mcp.sessions`."""
 
@@ -95,7 +101,7 @@ class Session:
 
     @property
     def over(self) -> bool:
-        return self._closing.is_set() or (self._ended is not None and self._ended.done())
+        return self._closing.is_set() or self.way.over() or (self._ended is not None and self._ended.done())
 
     @property
     def idle_since_s(self) -> float:
@@ -126,7 +132,8 @@ class Session:
         """The server's answer. `log` gets its progress and its notes as they come, in this thread.
 
         Raises:
-            ToolFailed: Cancelled, TimeUp (the server is told, in both cases), Gone, or it answered with an error.
+            Cancelled, TimeUp (the server is told, in both cases), Gone, NoAnswer: whether it did it cannot be told.
+            ToolFailed: it answered with an error.
         """
         with _Listening(self, log) as heard:
 
@@ -134,7 +141,11 @@ class Session:
                 heard.put(" ".join(filter(None, (_share(done, total), message))))
 
             future = self._soon(self._call, tool, dict(arguments), progress)
-            found: mcp_types.CallToolResult = _waited(future, timeout_s, cancelled, heard.pass_on, self.name)
+            try:
+                found: mcp_types.CallToolResult = _waited(future, timeout_s, cancelled, heard.pass_on, self.name)
+            except Gone as error:
+                self.close()
+                raise Gone(" ".join(filter(None, (error.message, self.way.words())))) from None
             return found
 
     def close(self, *, wait_s: float = 0.0) -> None:
@@ -181,7 +192,8 @@ class Session:
                     self._ready.set_result(None)
                     await self._until_it_ends()
             if not self._ready.done():
-                self._ready.set_exception(Gone(self._sentence(f"it did not answer within {OPEN_S:.0f} s.")))
+                why = f"it did not answer within {OPEN_S:.0f} s."
+                self._ready.set_exception(Gone(f"The MCP server {self.name} is not there: {why}"))
         except BaseException as error:
             why = _why(error)
             if not self._ready.done():
@@ -284,7 +296,7 @@ def _waited(
             raise Gone(f"The MCP server {name} went away during the call.") from None
         raise ToolFailed(f"The MCP server {name} answered with error {error.code}: {error}"[:2000]) from None
     except Exception as error:
-        raise ToolFailed(f"The MCP server {name} gave no usable answer: {_why(error)}") from None
+        raise NoAnswer(f"The MCP server {name} gave no usable answer: {_why(error)}") from None
 
 
 def _why(error: BaseException) -> str:
