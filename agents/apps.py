@@ -9,6 +9,7 @@ class AgentsConfig(AppConfig):
         from agents.chat.tools import Propose, Summarise, Title
         from agents.engine import asked, denied, holders, origins, recorded, resume
         from agents.evolution import tools as evolution
+        from agents.llm.compact import Compact
         from agents.llm.complete import Complete
         from agents.llm.think import Think
         from agents.memory import learn, learning
@@ -34,6 +35,7 @@ class AgentsConfig(AppConfig):
         decisions.register(recorded.Steps())
         registry.register(Think())
         registry.register(Complete())
+        registry.register(Compact())
         for one in (AskByPrompt(), *evolution.ALL, *planning.ALL):
             registry.register(one)
         registry.register(Title())

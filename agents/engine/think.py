@@ -11,6 +11,8 @@ from tools import registry
 from tools.errors import UnknownTool
 from tools.spec import Effect, Result
 
+COMPACT = "llm.compact"
+
 
 def append_steps(job: Job, step: Step, result: Result, *, now: datetime) -> None:
     """Appends the calls of a model's answer, and the next turn that will read their results.
@@ -18,6 +20,9 @@ def append_steps(job: Job, step: Step, result: Result, *, now: datetime) -> None
     Calls that only read run side by side; one that changes something waits for all before it, and is skipped when
     one of them fails. An answer that finishes appends nothing. Beyond the job's limits the job ends, saying so.
     """
+    if result.data.get("compact"):
+        _compact(job, step, dict(result.data["compact"]), now=now)
+        return
     finish = result.data.get("finish")
     calls: list[dict[str, Any]] = list(result.data.get("tool_calls") or [])
     if finish is None and not calls:
@@ -66,6 +71,19 @@ def append_steps(job: Job, step: Step, result: Result, *, now: datetime) -> None
         )
     )
     intake.add_steps(job, new, now=now, actor=proposer(job), proposed_by=step)
+
+
+def _compact(job: Job, step: Step, wanted: dict[str, Any], *, now: datetime) -> None:
+    """The conversation is put into fewer words, and the turn is taken again, also where that fails."""
+    turn = int(step.arguments.get("turn", 1))
+    if Step.objects.filter(job=job).count() + 2 > job.max_steps:
+        _finish(step, {"success": False, "summary": f"Stopped: the limit of {job.max_steps} steps is reached."})
+        return
+    shorter = intake.NewStep(key=f"compact-{turn}", tool=COMPACT, arguments=wanted)
+    again = intake.NewStep(
+        key=f"think-{turn + 1}", tool=THINK, arguments={"turn": turn + 1}, needs=[shorter.key], needs_success=False
+    )
+    intake.add_steps(job, [shorter, again], now=now, actor=proposer(job), proposed_by=step)
 
 
 def _opinion(danger: object) -> dict[str, Any] | None:

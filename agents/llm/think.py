@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from agents.llm import conversation, functions
+from agents.llm import compaction, conversation, functions
 from agents.llm.gateway import Asking, ThinkFailed, ask, is_scripted, targets_for
 from agents.llm.judge import Verdict, judge, repair_messages
 from agents.llm.stuck import stuck
@@ -43,7 +43,7 @@ class Think(Tool):
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         """Raises ThinkFailed."""
-        job = Job.objects.select_related("agent__route", "repository", "owner", "conversation").get(
+        job = Job.objects.select_related("agent__route", "agent_version", "repository", "owner", "conversation").get(
             steps__pk=box.call_id
         )
         talk = conversation.build(job)
@@ -51,11 +51,16 @@ class Think(Tool):
         why = stuck(talk.history)
         if why:
             raise ThinkFailed("stuck", f"The agent is stuck: {why}.")
+        targets = targets_for(job, needs={Capability.CHAT, Capability.TOOLS})
+        upto = compaction.upto(job, talk.turns, targets, beside=talk.beside)
+        if upto:
+            words = f"The conversation is long: its first {upto} turns are put into a few words first."
+            return Result(ok=True, summary=words, data={"tool_calls": [], "finish": None, "compact": {"upto": upto}})
         asking = Asking(
             job=job,
             step=Step.objects.get(pk=box.call_id),
             turn=int(arguments["turn"]),
-            targets=targets_for(job, needs={Capability.CHAT, Capability.TOOLS}),
+            targets=targets,
             tools=talk.tools,
             functions=functions.as_functions(talk.tools)[:-1] if talking else None,  # all but `finish`
             box=box,

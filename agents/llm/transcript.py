@@ -108,6 +108,11 @@ def messages(turns: list[Turn], *, limit_chars: int = CONVERSATION_LIMIT_CHARS) 
     return [message for one in shown for message in one]
 
 
+def whole(turns: list[Turn]) -> list[dict[str, Any]]:
+    """The turns as chat messages, with nothing shortened for want of room."""
+    return [message for turn in turns for message in _turn_messages(turn, old=False)]
+
+
 def call_message(content: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
     """The assistant's message. Some servers refuse an empty `tool_calls`, others a missing `content`."""
     message: dict[str, Any] = {"role": "assistant", "content": content}

@@ -21,6 +21,7 @@ from agents.states import StepState
 from agents.web.dag import Picture, draw
 from agents.web.views import page, who
 from agents.web.words import readable
+from agents.workflows.graph import layers
 from approvals.errors import DecisionError
 from approvals.models import ApprovalRequest
 from approvals.selectors import visible as visible_requests
@@ -221,11 +222,15 @@ def _empty(taken: int) -> list[Line]:
 
 
 def _picture(lines: Sequence[Line]) -> Picture | None:
-    steps, seen = [], set()
+    """None: what was typed is no graph that could be drawn."""
+    keys = {line.step["key"] for line in lines} - {""}
+    steps: list[dict[str, Any]] = []
     for line in lines:
-        if line.step["key"] and line.step["key"] not in seen:
-            seen.add(line.step["key"])
-            steps.append({**line.step, "reason": line.why or line.step["reason"]})
+        if line.step["key"] and line.step["key"] not in {one["key"] for one in steps}:
+            needs = [one for one in line.step["needs"] if one in keys]
+            steps.append({**line.step, "needs": needs, "reason": line.why or line.step["reason"]})
+    if layers({one["key"]: one["needs"] for one in steps})[1]:
+        return None
     marks = {line.step["key"]: line.state or _MARKS.get(line.effect, "") for line in lines}
     return draw({"steps": steps}, {line.step["key"]: line.number for line in lines}, marks)
 

@@ -16,6 +16,7 @@ from agents.engine.transitions import lock_job
 from agents.models import Agent, Job, LlmCall, Plan, Step, Team, TeamMember
 from agents.planning.shape import normal
 from agents.submit import submit
+from agents.web.words import duration
 from audit.actor import Actor
 from tests.factories import jobs
 from tests.factories.people import user
@@ -163,7 +164,7 @@ def test_the_pages_of_agents_tell_success_spend_and_versions():
     assert "reader" not in get(ada, "/agents/?for=code").split("Teams")[0]
     html = get(ada, "/agents/profiles/helper/")
     strict(html)
-    for said in ("From version 1 to 2", "+Run the tests.", "67%", "100%", "tiny", "1m 30s"):
+    for said in ("From version 1 to 2", "+Run the tests.", "67%", "100%", "tiny", duration(90)):
         assert said in html, said
     assert web.signed_in(user("eve")).get("/agents/profiles/nobody/").status_code == 404
     assert "$2.00" not in get(web.signed_in(user("eve")), "/agents/")  # of others' jobs
