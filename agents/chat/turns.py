@@ -22,6 +22,7 @@ from agents.errors import (
     UnknownAgent,
     UnknownRepository,
 )
+from agents.llm.talk import PROPOSE
 from agents.models import Agent, Conversation, Job, Repository, Step
 from agents.payload import parse
 from agents.selectors import usable_agents, visible_repositories
@@ -34,6 +35,7 @@ from tools import workspaces
 TITLE_WORDS_CHARS = 60
 SUMMARISE_CHARS = 48_000  # of what an agent is told of earlier turns: then the older ones are summed up
 SUMMARISE_TURNS = 40
+OFFERED = "offer:chat"  # the trigger of a job whose goal its agent wrote, and the person started
 KEPT_TURNS = 4  # the newest, which are always told as they are
 
 
@@ -135,7 +137,7 @@ def start_job(
     if earlier is not None:
         return earlier, False
     new = new_job(whole, user=user, idempotency_key=key, digest=digest)
-    new = replace(new, conversation=talk, took_part=dict(took_part or {}))
+    new = replace(new, conversation=talk, took_part=dict(took_part or {}), trigger=_offered(talk, whole.get("goal")))
     job = create_job(new, now=now, actor=Actor.user(user.pk))
     Conversation.objects.filter(pk=talk.pk).update(said_at=now)
     return job, True
@@ -184,6 +186,13 @@ def _turn(
         took_part=dict(took_part or {}),
     )
     return create_job(new, now=now, actor=Actor.user(talk.owner_id))
+
+
+def _offered(talk: Conversation, goal: object) -> str:
+    """What stands in the job where the agent offered it in these very words: they are not the person's."""
+    steps = Step.objects.filter(job__conversation=talk, tool=PROPOSE, state=StepState.SUCCEEDED)
+    offers = {" ".join(str(said).split()) for said in steps.values_list("arguments__goal", flat=True)}
+    return OFFERED if isinstance(goal, str) and " ".join(goal.split()) in offers else ""
 
 
 def _workspace(talk: Conversation) -> UUID | None:

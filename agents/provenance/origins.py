@@ -26,6 +26,7 @@ from tools.errors import UnknownTool
 STEPS_MAX = 3000  # of a family; more of them, or more text, cannot be told any more
 TEXT_MAX = 16 * 1024**2
 WEBHOOK = "webhook:"
+OFFER = "offer:"  # an agent wrote its goal, in a conversation
 _OWN_WORDS = ("llm.think", "llm.plan", "plan.", "human.", "llm.title")  # what they say is told by the calls they make
 _DERIVED = ("llm.", "job.", "memory.")  # what they give back is made of what the job has read
 
@@ -206,7 +207,7 @@ def _said(job: Job) -> list[str]:
     if job.agent is not None:
         known += [job.agent.name, job.agent_version.definition.get("instructions", "") if job.agent_version else ""]
         known += [job.agent.instructions]
-    if job.parent_id is None and not job.trigger.startswith(WEBHOOK):
+    if job.parent_id is None and not job.trigger.startswith((WEBHOOK, OFFER)):
         known += [job.goal, written(job.inputs)]
     return known
 
