@@ -3,6 +3,7 @@
 from django.urls import path
 
 from agents.web import artifacts, chat, control, items, memory, models, triggers, views, workflows
+from agents.web.promptpaths import PATHS as PROMPTS
 from agents.web.stream import stream
 
 app_name = "web"
@@ -51,6 +52,7 @@ urlpatterns = [
     path("chat/<uuid:talk_id>/change", chat.change, name="chat-change"),
     path("chat/<uuid:talk_id>/share", chat.share, name="chat-share"),
     path("chat/<uuid:talk_id>/links/<uuid:link_id>/revoke", chat.revoke, name="chat-revoke"),
+    *PROMPTS,
     path("triggers/", triggers.triggers, name="triggers"),
     path("doubt/", control.doubts, name="doubts"),
     path("doubt/<uuid:step_id>", control.answer, name="answer"),
