@@ -220,7 +220,8 @@ def _identity(box: Box, path: str) -> dict[str, Any]:
             facts = tree.facts(path)
         except NotThere:
             return {"there": False}
-        return {"there": True, "inode": facts.st_ino, "changed_ns": facts.st_mtime_ns}
+        # as texts: nanoseconds are beyond what JSON holds exactly, and a digest refuses them
+        return {"there": True, "inode": str(facts.st_ino), "changed_ns": str(facts.st_mtime_ns)}
 
 
 def _count(tree: Beneath, path: str) -> int:
