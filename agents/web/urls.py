@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.web import artifacts, chat, control, items, memory, models, triggers, views, workflows
+from agents.web import agents, artifacts, chat, control, items, memory, models, plans, triggers, views, workflows
 from agents.web.promptpaths import PATHS as PROMPTS
 from agents.web.stream import stream
 
@@ -18,6 +18,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/stream", stream, name="stream"),
     path("jobs/<uuid:job_id>/log.txt", views.raw_log, name="raw-log"),
     path("jobs/<uuid:job_id>/artifacts/<uuid:artifact_id>", artifacts.artifact, name="artifact"),
+    path("jobs/<uuid:job_id>/plan/", plans.plan, name="plan"),
     path("jobs/<uuid:job_id>/cancel", views.cancel, name="cancel"),
     path("jobs/<uuid:job_id>/stop-undoing", control.stop, name="stop-undoing"),
     path("jobs/<uuid:job_id>/pause", control.pause, name="pause"),
@@ -36,6 +37,8 @@ urlpatterns = [
     path("workflows/<slug:name>/<int:number>/start", workflows.start, name="start-workflow"),
     path("workflows/<slug:name>/<int:number>/publish", workflows.publish, name="publish-workflow"),
     path("workflows/<slug:name>/<int:number>/retire", workflows.retire, name="retire-workflow"),
+    path("agents/", agents.agents, name="agents"),
+    path("agents/profiles/<slug:name>/", agents.agent, name="agent"),
     path("agents/models/", models.models, name="models"),
     path("agents/memory/", memory.memories, name="memories"),
     path("agents/memory/new", memory.new, name="new-memory"),
