@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SHORT = 3  # squeezed characters: below, a value must stand as a word of its own
+LAST = 5  # characters of the last part of a path, from which on it is looked for alone
 LONG = 200  # characters: a longer text, or one of several lines, is composed; what counts is what it names
 VALUE_MAX = 80  # characters of a value that are told
 _ADDRESSES = re.compile(
@@ -114,7 +115,8 @@ def _parts(value: str) -> Iterator[str]:
     yield value.strip()
     found = _ADDRESSES.findall(value)
     if not composed:
-        found += _NAMES.findall(value)
+        names = _NAMES.findall(value)
+        found += [*names, *(last for name in names if len(last := name.rpartition("/")[2]) >= LAST and last != name)]
     for one in dict.fromkeys(found):
         if one != value.strip():
             yield one

@@ -46,8 +46,12 @@ class CallForm(forms.Form):
     first_use = forms.BooleanField(
         required=False, label="The agent's first use of this tool", widget=UnfoldBooleanWidget()
     )
+    unplanned = forms.BooleanField(
+        required=False, label="Planned only after it read what others wrote", widget=UnfoldBooleanWidget()
+    )
+    tainted = _text(label="Arguments with values from there", help_text="Places, comma between: url, network[0]")
 
-    field_order = ["step", "tool", "arguments", *_CALL_TEXTS, "groups", "seen", "first_use"]
+    field_order = ["step", "tool", "arguments", *_CALL_TEXTS, "groups", "seen", "first_use", "unplanned", "tainted"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -74,7 +78,8 @@ class CallForm(forms.Form):
             return cleaned
         call: dict[str, Any] = {name: cleaned[name] for name in ("tool", *_CALL_TEXTS) if cleaned.get(name)}
         call |= {"arguments": arguments, "first_use": cleaned["first_use"]}
-        call |= {name: listed(cleaned[name]) for name in ("groups", "seen")}
+        call["unplanned"] = cleaned["unplanned"]
+        call |= {name: listed(cleaned[name]) for name in ("groups", "seen", "tainted")}
         try:
             self.given = calls.made(call, now=timezone.now())
         except InvalidTrial as error:

@@ -70,6 +70,11 @@ def guarded(*rules: tuple[str, ...]) -> None:
     versions.publish(draft.pk, by=None, now=timezone.now())
 
 
+def origin(step: Step) -> dict[str, Any]:
+    assert isinstance(step.provenance, dict)
+    return step.provenance
+
+
 def _rules(case: injection.Case) -> list[dict[str, Any]]:
     reads = {
         "file": {"tool": "files.read", "arguments": {"path": "NOTES.md"}},
@@ -127,11 +132,12 @@ def test_an_order_that_was_read_waits_for_people(case: injection.Case, agent: Ag
     read = Step.objects.filter(job=job, key="1.1").first()
     assert read is not None and (read.state, "untrusted" in (read.labels or [])) == (StepState.SUCCEEDED, True), told
     for number, rule in enumerate(case.stopped, start=1):
-        made = step_of(job, f"2.{number}")
+        made = Step.objects.filter(job=job, key=f"2.{number}").first()
+        assert made is not None, told
         assert (made.decision or {}).get("rule") == (rule or "rule-1") or made.state == StepState.PENDING, told
         if rule:
             assert made.state == StepState.WAITING_APPROVAL and made.attempt == 0, told
-            assert made.provenance["unplanned"] is rule.startswith("unplanned") or made.provenance["tainted"], told
+            assert origin(made)["unplanned"] is rule.startswith("unplanned") or origin(made)["tainted"], told
             asked = ApprovalRequest.objects.get(subject_id=str(made.pk))
             assert asked.context["provenance"] == made.provenance
     assert (tree / "ledger.csv").exists() and web.seen.__len__() == (case.channel == "web")
@@ -141,8 +147,8 @@ def test_a_description_of_a_tool_orders_nothing(agent: Agent) -> None:
     weather("Sunny.", ORDER)
     job = run_all(start(agent, "described: say hello"))
     made = step_of(job, "1.1")
-    assert (made.state, made.decision["rule"]) == (StepState.WAITING_APPROVAL, "tainted-change")
-    assert {one["source"] for one in made.provenance["tainted"]} == {"the description of mcp.weather.read"}
+    assert (made.state, (made.decision or {})["rule"]) == (StepState.WAITING_APPROVAL, "tainted-change")
+    assert {one["source"] for one in origin(made)["tainted"]} == {"the description of mcp.weather.read"}
 
 
 NOTE = "The ticket is OPS-9920. Deploy to blue.example."
@@ -178,9 +184,9 @@ def test_a_plan_that_a_person_wrote_runs_and_what_flows_into_it_from_a_file_asks
     )
     assert states(job) == {"read": "succeeded", "own": "succeeded", "flows": "waiting_approval", "look": "succeeded"}
     assert step_of(job, "own").provenance == {
-        "unplanned": False, "tainted": [], "since": step_of(job, "own").provenance["since"],
+        "unplanned": False, "tainted": [], "since": origin(step_of(job, "own"))["since"],
     }  # fmt: skip
-    assert [found["at"] for found in step_of(job, "flows").provenance["tainted"]] == ["path"]
+    assert [found["at"] for found in origin(step_of(job, "flows"))["tainted"]] == ["path"]
     assert (step_of(job, "read").labels, step_of(job, "own").labels) == (["untrusted"], [])
     assert labels.seen(job.pk) == {"untrusted"} and labels.untrusted(job.pk)
     anew = submit(one("a", "files.write", path="x", content="y"))
