@@ -48,6 +48,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
             "parent",
             "depth",
             "trigger",
+            "conversation",
             "agent",
             "repository",
             "owner",

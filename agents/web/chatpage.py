@@ -11,6 +11,7 @@ from django.db.models import Max
 from django.utils.safestring import SafeString
 
 from agents.chat import selectors
+from agents.engine.intake import PREPARE
 from agents.llm.talk import PROPOSE
 from agents.models import Conversation, FeedEntry, Job, LlmCall, Step
 from agents.states import STEP_DONE, JobState, StepState
@@ -140,7 +141,7 @@ def _turns(jobs: Sequence[Job], user: User, now: datetime) -> list[Turn]:
         job = turn.job
         turn.after = latest.get(job.pk, 0)
         turn.live = _live(job, turn.after) if turn.running else ""
-        turn.calls = [_done(step) for step in steps[job.pk] if turn.chat and step.tool not in _BESIDE]
+        turn.calls = [_done(step) for step in steps[job.pk] if turn.chat and not _beside(step)]
         turn.offers = [_offer(step, job, started) for step in steps[job.pk] if _offered(step)]
         for request in asked[job.pk]:
             if request.kind == ApprovalRequest.Kind.QUESTION:
@@ -164,6 +165,11 @@ def _turn(job: Job, now: datetime, scripted: set[UUID]) -> Turn:
         scripted=job.pk in scripted,
         cost=money(job.cost_used) if job.cost_used else "",
     )
+
+
+def _beside(step: Step) -> bool:
+    """Is it told otherwise, or of no interest as long as it goes well?"""
+    return step.tool in _BESIDE or (step.key == PREPARE and step.state == StepState.SUCCEEDED)
 
 
 def offer_key(step: UUID) -> str:

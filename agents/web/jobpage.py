@@ -94,6 +94,7 @@ class JobPage:
     family: Family
     map: MapView | None
     child: Relative | None
+    conversation: str
     artifacts: list[kept.Line]
     plan: str = ""  # the address of its plan's page
 
@@ -138,7 +139,10 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         and (job.state == JobState.COMPENSATING or (not job.cancel_requested and job.state in _PAUSABLE)),
         may_resume=allowed and job.state == JobState.PAUSED and (undoes or not job.cancel_requested),
         may_retry=allowed and job.state in _RETRIABLE,
-        may_fork=step is not None and step.parent_id is None and step.compensates_id is None,
+        may_fork=step is not None
+        and step.parent_id is None
+        and step.compensates_id is None
+        and job.kind != Job.Kind.CHAT,
         may_edit=allowed and step is not None and step.state in EDITABLE and not why_not(job, step),
         may_settle=allowed
         and step is not None
@@ -147,6 +151,7 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         family=kin,
         map=map_view(step, work.maps[step.pk]) if step is not None and step.pk in work.maps else None,
         child=child_of(step, user, now) if step is not None else None,
+        conversation=f"/chat/{job.conversation_id}/" if job.conversation_id and job.owner_id == user.pk else "",
         artifacts=kept.lines(job),
         plan=plan_link(job),
     )

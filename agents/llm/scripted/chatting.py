@@ -9,6 +9,13 @@ PROPOSE, ASK, LIST = "job.propose", "human.ask", "files.list"
 SHOWN = 20
 
 
+def title(context: str) -> str:
+    """The first words of what stands between the tags."""
+    inside = re.sub(r"</?context>", " ", context)
+    words = re.sub(r"[^\w\s'-]+", " ", inside).split()
+    return " ".join(words[:6]) or "A conversation"
+
+
 def asked(scene: Scene) -> bool:
     """Is this a turn of a conversation? Only there is a job offered."""
     return scene.has(PROPOSE)
@@ -39,7 +46,7 @@ def _read(scene: Scene) -> str:
     if last.name == PROPOSE:
         return "The offer stands below: start it, change it first, or leave it."
     if last.name == ASK:
-        return f"Thank you. You answered: {last.line or last.text}"
+        return f"Thank you. You answered: {(last.line or last.text).removeprefix('by a person: ')}"
     if last.name == LIST and last.ok:
         names = last.text.split("\n")
         more = f"\n\n…and {len(names) - SHOWN} more." if len(names) > SHOWN else ""
