@@ -112,6 +112,8 @@ def share_out(prompt: Prompt, candidate: PromptVersion | None, share: int, *, by
     """
     prompt = Prompt.objects.select_for_update().get(pk=prompt.pk)
     _allowed(by, prompt)
+    if candidate is not None:
+        candidate.refresh_from_db()
     if candidate is None:
         share = 0
     elif candidate.prompt_id != prompt.pk or candidate.status != Status.PUBLISHED:
