@@ -14,21 +14,22 @@ ToolError
 └── ToolFailed             the tool ran and failed; `transient` says whether another try may help
 """
 
-from tools import redact
+from tools import redact, storable
 
 
 class ToolError(Exception):
-    """Base of every error of this app. `code` is stable and stands in rows, logs and answers. Secrets are taken out of
-    the message and the details here: whoever shows or keeps an error need not think of it."""
+    """Base of every error of this app. `code` is stable and stands in rows, logs and answers. Secrets, and
+    what no row can hold, are taken out of the message and the details here: whoever shows or keeps an error need not
+    think of it."""
 
     code = "tool_error"
     transient = False
 
     def __init__(self, message: str, **details: object) -> None:
-        message = redact.text(message)
+        message = redact.text(storable.text(message))
         super().__init__(message)
         self.message = message
-        self.details = {name: redact.data(value) for name, value in details.items()}
+        self.details = {name: redact.data(storable.data(value)) for name, value in details.items()}
 
 
 class UnknownTool(ToolError):

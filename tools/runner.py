@@ -16,7 +16,7 @@ from django.db import transaction
 from audit.actor import Actor, Target
 from audit.append import record
 from audit.kinds import Event
-from tools import batch, constraints, permits, quota, redact, registry, secrets
+from tools import batch, constraints, permits, quota, redact, registry, secrets, storable
 from tools.box import SandboxBox
 from tools.errors import PermitMismatch, ToolRefused
 from tools.sandbox.output import clean
@@ -68,7 +68,8 @@ def run(
         _dry_run(tool, call, subject=whose, worker=worker)
     writes = tool.effect is not Effect.READ
     if writes:
-        quota.admit(place_of(call.workspace_id), by_itself=tool.needs_profile != "read")
+        by_itself = tool.needs_profile != "read" and not tool.makes_room
+        quota.admit(place_of(call.workspace_id), by_itself=by_itself)
     if isinstance(permit, permits.Spent):
         subject = permit.use(call.digest())
     else:
@@ -88,13 +89,13 @@ def run(
     with secrets.acting(subject, worker=worker, purpose="run"):
         try:
             if call.many:
-                return batch.run(tool, call, box, storable=lambda result: _storable(result, box))
+                return batch.run(tool, call, box, storable=lambda result: _kept(result, box))
             result = tool.run(call.arguments, box)
         finally:
             box.close()
             if writes and (tool.needs_profile != "read" or box.record_sandbox()):
                 quota.note(workspace)
-        return _storable(_with_undo(tool, call, result), box)
+        return _kept(_with_undo(tool, call, result), box)
 
 
 def preview(call: Call, *, subject: str = "") -> tuple[str, dict[str, Any]]:
@@ -162,7 +163,7 @@ def probe(call: Call, *, subject: str = "") -> Result | None:
         if found is None:
             return None
         keep_found(box.workspace, subject)
-        return _storable(_with_undo(tool, call, found), box)
+        return _kept(_with_undo(tool, call, found), box)
 
 
 def _with_undo(tool: Tool, call: Call, result: Result) -> Result:
@@ -182,7 +183,8 @@ def _tool(call: Call) -> Tool:
 
 
 def _target_state(tool: Tool, call: Call) -> dict[str, Any]:
-    return tool.target_state(call.arguments, _looking_box(tool, call))
+    state: dict[str, Any] = storable.data(tool.target_state(call.arguments, _looking_box(tool, call)))
+    return state
 
 
 def _looking_box(tool: Tool, call: Call, subject: str = "") -> SandboxBox:
@@ -221,7 +223,7 @@ def _canonical(state: Mapping[str, Any]) -> str:
     return json.dumps(state, sort_keys=True)
 
 
-def _storable(result: Result, box: SandboxBox) -> Result:
+def _kept(result: Result, box: SandboxBox) -> Result:
     """Bounded, without control characters or secrets, and with the record of what held it."""
     text = redact.text(clean(result.text))
     cut = max(0, len(text) - _TEXT_MAX)
@@ -232,7 +234,7 @@ def _storable(result: Result, box: SandboxBox) -> Result:
         result,
         summary=summary if len(summary) <= _SUMMARY_MAX else summary[: _SUMMARY_MAX - 1] + "…",
         text=text,
-        data=redact.data(_without_nul(result.data)),
+        data=redact.data(storable.data(result.data)),
         truncated_bytes=result.truncated_bytes + cut,
         sandbox=_with_secrets(dict(result.sandbox) or dict(box.record_sandbox())),
     )
@@ -241,14 +243,3 @@ def _storable(result: Result, box: SandboxBox) -> Result:
 def _with_secrets(held: dict[str, Any]) -> dict[str, Any]:
     used = secrets.current().used
     return {**held, "secrets": list(used)} if used else held
-
-
-def _without_nul(value: Any) -> Any:
-    """PostgreSQL's JSON and text hold no NUL."""
-    if isinstance(value, str):
-        return value.replace("\0", "")
-    if isinstance(value, Mapping):
-        return {str(key).replace("\0", ""): _without_nul(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nul(item) for item in value]
-    return value

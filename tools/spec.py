@@ -250,6 +250,8 @@ class Tool(ABC):
     starts_job: ClassVar[bool] = False
     # What it writes by itself, where no command's sandbox could hold it back: "build" (the work tree), "git" (all of it).
     needs_profile: ClassVar[str] = "read"
+    # True: it only takes away, so that it may run in a workspace that is full.
+    makes_room: ClassVar[bool] = False
     # False: the tool is the engine's own (a model call); it is governed and audited but not offered to models.
     offered: ClassVar[bool] = True
     # Calls for its page in docs/reference/tools: each fits the schema and passes `check`, which a test holds.

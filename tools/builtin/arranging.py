@@ -99,6 +99,7 @@ class Delete(FileTool):
 
     name: ClassVar[str] = "files.delete"
     needs_profile: ClassVar[str] = "build"
+    makes_room: ClassVar[bool] = True
     summary: ClassVar[str] = "Deletes a file of the workspace, or a folder with all that it holds."
     effect: ClassVar[Effect] = Effect.REPEATABLE
     schema: ClassVar[dict[str, Any]] = {

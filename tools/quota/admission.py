@@ -30,7 +30,7 @@ def admit(workspace: Workspace, *, by_itself: bool) -> None:
     if why := disk.full(place) or disk.total_reached():
         raise ServerFull(f"Nothing more can be written now: {why}.")
     if by_itself and (why := bounds().broken(known(workspace))):
-        raise OverQuota(f"The job's workspace is full: {why}. Remove files by a command first.")
+        raise OverQuota(f"The job's workspace is full: {why}. Remove files first.")
 
 
 def known(workspace: Workspace) -> Usage:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tools import storable
+
 # CSI, OSC and the other string controls (ended by BEL or ST), two-byte escapes.
 _ESCAPE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-Z\\^-~]|\x9b[0-?]*[ -/]*[@-~]"
@@ -60,7 +62,7 @@ class Cleaner:
 def clean(text: str) -> str:
     """`text` without escape sequences and control characters, deceiving characters made visible."""
     cleaner = Cleaner(Unfiltered())
-    return cleaner.feed(text.encode(errors="backslashreplace")) + cleaner.flush()
+    return cleaner.feed(storable.text(text).encode()) + cleaner.flush()
 
 
 class Unfiltered:

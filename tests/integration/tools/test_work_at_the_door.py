@@ -80,3 +80,13 @@ def test_checks_are_kept_as_data(door: Door) -> None:
     assert json.dumps(dict(done.data)) and done.data["checks"]["findings"][0]["line"] == 6
     held = run(replace(door.call("code.test"), constraints={"profile": "read", "limits": {"timeout_s": 60}}))
     assert held.sandbox["profiles"] == ["read"] and held.data["checks"]["counts"]["failed"] == 1
+
+
+def test_names_that_are_no_text_are_told(door: Door) -> None:
+    """A step whose end no row can hold would be begun again and again."""
+    code = r"import os; os.makedirs(b'a\xff/c'); open(b'a\xff/b\xfe', 'w').write('here')"
+    assert door.ok("shell.exec", argv=["python3", "-c", code]).ok
+    listed = door.ok("files.list", depth=3)
+    assert [one["path"] for one in listed.data["entries"]] == ["a\\xff", "a\\xff/b\\xfe", "a\\xff/c"]
+    assert "a\\xff/b\\xfe" in listed.text
+    assert "a\\xff/b\\xfe:1:here" in door.ok("files.search", pattern="here").text

@@ -217,11 +217,13 @@ class Filler(Tool):
 
 
 @pytest.fixture
-def fill(workspace: Workspace) -> Iterator[Callable[[int], Result]]:
+def fill(workspace: Workspace) -> Iterator[Callable[..., Result]]:
     registry.register(Filler())
 
-    def do(size: int) -> Result:
-        call = Call(tool=Filler.name, schema_version=1, arguments={"size": size}, workspace_id=workspace.id)
+    def do(size: int, *, deleted: str = "") -> Result:
+        arguments: dict[str, Any] = {"path": deleted} if deleted else {"size": size}
+        name = "files.delete" if deleted else Filler.name
+        call = Call(tool=name, schema_version=1, arguments=arguments, workspace_id=workspace.id)
         permit = permits.issue(subject="step-1", digest=call.digest(), granted_by="test", now=NOW)
         return runner.run(
             call, permit.pk, worker="worker-1", on_output=lambda *_: None, cancelled=lambda: False, now=NOW
@@ -233,13 +235,15 @@ def fill(workspace: Workspace) -> Iterator[Callable[[int], Result]]:
 
 @pytest.mark.django_db
 def test_a_tool_that_writes_by_itself_does_not_add_to_a_full_workspace(
-    fill: Callable[[int], Result], settings: Settings
+    fill: Callable[..., Result], settings: Settings
 ) -> None:
     settings.WORKSPACE_QUOTA_MB = 1
     assert fill(3 * MIB).ok
     with pytest.raises(OverQuota, match="Remove files"):
         fill(1)
     assert Permit.objects.filter(spent_at=None).count() == 1, "the permit of what did not run is unspent"
+    assert fill(0, deleted="filled").ok, "what only takes away may run"
+    assert fill(1).ok
 
 
 def test_the_doctor_says_what_room_there_is(workspace: Workspace, settings: Settings) -> None:

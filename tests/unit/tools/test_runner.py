@@ -47,7 +47,10 @@ class Door(Tool):
         box.log(say)
         for word in say.split():
             box.log(word + " ", "token")
-        return Result(ok=True, summary=say, data={"said": say, "nul": "a\0b"}, text=say + "\x1b[1m")
+        if say == "refuse":
+            raise ToolRefused("not \udcff\0.", name="\udcff\0")
+        data = {"said": say, "nul": "a\0b", "name": "\udcff", "half\ud800": ["é\udcc3"]}
+        return Result(ok=True, summary=say, data=data, text=say + "\x1b[1m")
 
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
         return Result(ok=True, summary=box.call_id) if box.call_id in Door.ran else None
@@ -190,7 +193,16 @@ def test_no_secret_and_no_control_character_leaves_the_door(call: Call, run: Cal
     for text in (result.summary, result.text, said["note"]):
         assert text.strip() == "it is [redacted] and [redacted]"
     assert said["token"].strip() == "it is [redacted] and [redacted]"
-    assert result.data == {"said": f"it is [redacted] and {token}", "nul": "ab"}
+    assert result.data["said"] == f"it is [redacted] and {token}"
+
+
+def test_what_leaves_the_door_fits_a_row(call: Call, run: Callable[..., Result]) -> None:
+    """Names of files may be no Unicode; a step whose end no row takes would be begun again and again."""
+    result = run(call, permit_for(call))
+    assert result.data == {"said": "hello", "nul": "ab", "name": "\\xff", "half\\ud800": ["é\\xc3"]}
+    with pytest.raises(ToolRefused) as refused:
+        run(replace(call, arguments={"say": "refuse"}), permit_for(replace(call, arguments={"say": "refuse"})))
+    assert (refused.value.message, refused.value.details) == ("not \\xff.", {"name": "\\xff"})
 
 
 def test_a_result_names_the_sandbox_that_held_it(call: Call, run: Callable[..., Result]) -> None:
