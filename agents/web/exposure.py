@@ -27,7 +27,7 @@ class Label:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
     """labels: of the step; origin: was its call planned before its job read what others wrote, in a sentence, "" where no
-    policy asked; tainted: (argument, value, whose text it is from)."""
+    policy asked; warns: that sentence is one to look at; tainted: (argument, value, whose text it is from)."""
 
     labels: list[Label]
     origin: str
@@ -46,7 +46,7 @@ def exposure_of(step: Step) -> Exposure:
     return Exposure(
         labels=[Label(name=name, words=_WORDS.get(name, "")) for name in sorted(found)],
         origin=_origin(said) if said else "",
-        warns=said.get("unplanned") is not False or bool(tainted) or (bool(said) and rows is None),
+        warns=said.get("unplanned") is not False or rows is None,
         tainted=[tuple(readable(str(one.get(name, ""))) for name in ("at", "value", "source")) for one in tainted],  # type: ignore[misc]
     )
 
