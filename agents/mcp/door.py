@@ -47,6 +47,8 @@ class Door:
             return await _answer(send, 421, {"error": "host_refused"})
         if not origin_allowed(headers.get("origin"), headers.get("host", "")):
             return await _answer(send, 403, {"error": "origin_refused"})
+        if settings.SECURE_SSL_REDIRECT and not _secure(scope, headers):
+            return await _answer(send, 403, {"error": "https_only"})
         given = headers.get("authorization", "")
         client = scope.get("client")
         found = await call(_checked, given, client[0] if client else "")
@@ -57,7 +59,9 @@ class Door:
         if left_s:
             body = {"error": "throttled", "error_description": "Too many requests with this token."}
             return await _answer(send, 429, body, more=[(b"retry-after", str(left_s).encode())])
-        await self._app({**scope, "user": AuthenticatedUser(as_access(token))}, receive, send)
+        # RFC 9110, 5.5: space around a value is no part of it, and HTTP parsers may leave it there
+        clean = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        await self._app({**scope, "headers": clean, "user": AuthenticatedUser(as_access(token))}, receive, send)
 
 
 def host_allowed(host: str) -> bool:
@@ -73,6 +77,15 @@ def origin_allowed(origin: str | None, host: str) -> bool:
         return True
     trusted = {settings.PUBLIC_URL, f"http://{host}", f"https://{host}", *settings.CSRF_TRUSTED_ORIGINS}
     return origin.rstrip("/").lower() in {one.rstrip("/").lower() for one in trusted}
+
+
+def _secure(scope: Scope, headers: Headers) -> bool:
+    """By TLS, or by the word of the proxy that ends it."""
+    if settings.SECURE_PROXY_SSL_HEADER is None:
+        return bool(scope.get("scheme") == "https")
+    name, value = settings.SECURE_PROXY_SSL_HEADER
+    said = headers.get(name.removeprefix("HTTP_").replace("_", "-"))
+    return said is not None and said.partition(",")[0].strip() == value
 
 
 def _checked(header: str, address: str) -> tuple[ApiToken, int] | str:

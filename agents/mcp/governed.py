@@ -131,6 +131,7 @@ def outcome(job_id: UUID, who: Caller) -> CallToolResult:
         "result": shapes.result_of(step) if step is not None else None,
         "waits_for": shapes.waits_for(job, user),
         "next": "" if job.done else _next(job),
+        "note": shapes.UNTRUSTED,
     }
     if step is not None and step.error_code:
         found |= {"error_code": step.error_code, "error": shapes.bounded(step.error, 4000)}

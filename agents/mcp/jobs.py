@@ -52,6 +52,7 @@ async def submit_job(
     deadline_s: Annotated[int | None, Field(ge=1, description="Wall clock of the whole job, seconds.")] = None,
     max_tokens: Annotated[int | None, Field(ge=1, description="Of models, at most.")] = None,
     max_cost: Annotated[float | None, Field(gt=0, description="US dollars for models, at most.")] = None,
+    tenant: Annotated[str | None, Field(description="Yours, by name; needed by who has several.")] = None,
     idempotency_key: Annotated[
         str | None, Field(max_length=200, description="The same key with the same job gives the same job again.")
     ] = None,
@@ -72,6 +73,7 @@ async def submit_job(
         "deadline_s": deadline_s,
         "max_tokens": max_tokens,
         "max_cost": max_cost,
+        "tenant": tenant,
     }
     payload = {name: value for name, value in given.items() if value is not None}
     job_id = await call(submitted, who, payload, idempotency_key or "")

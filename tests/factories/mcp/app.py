@@ -14,11 +14,12 @@ django.setup()
 from agents.mcp.app import Beside  # noqa: E402
 from agents.mcp.server import create  # noqa: E402
 from config.asgi import pages  # noqa: E402
-from tests.factories.mcp import asking, content  # noqa: E402
+from tests.factories.mcp import asking, content, tasks  # noqa: E402
 
-server = create()
+server = create(tasks.Fixture())
 content.add_to(server)
 asking.add_to(server)
+tasks.add_to(server)
 beside = Beside(pages, server)
 
 
