@@ -15,6 +15,7 @@ class AgentsConfig(AppConfig):
         from agents.memory import learn, learning
         from agents.memory import tools as memory
         from agents.planning import tools as planning
+        from agents.planning.drafting import DraftWorkflow
         from agents.prompts.tool import AskByPrompt
         from agents.selectors import step_ids
         from agents.triggers import emit
@@ -36,7 +37,7 @@ class AgentsConfig(AppConfig):
         registry.register(Think())
         registry.register(Complete())
         registry.register(Compact())
-        for one in (AskByPrompt(), *evolution.ALL, *planning.ALL):
+        for one in (AskByPrompt(), *evolution.ALL, *planning.ALL, DraftWorkflow()):
             registry.register(one)
         registry.register(Title())
         registry.register(Summarise())

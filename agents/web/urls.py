@@ -29,6 +29,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/steps/<str:key>/edit", control.edit, name="edit"),
     path("jobs/<uuid:job_id>/steps/<str:key>/settle", views.settle, name="settle"),
     path("workflows/", workflows.workflow_list, name="workflows"),
+    path("workflows/describe", workflows.describe, name="describe-workflow"),
     path("workflows/new", workflows.edit, name="new-workflow"),
     path("workflows/<slug:name>/", workflows.workflow, name="workflow"),
     path("workflows/<slug:name>/edit", workflows.edit, name="edit-workflow"),

@@ -213,6 +213,30 @@ def _number(request: HttpRequest, name: str) -> int:
     return int(given)
 
 
+@page
+def describe(request: HttpRequest) -> HttpResponse:
+    """A problem in words: a job has the model write the workflow, and saves it as a draft."""
+    user = who(request)
+    if not versions.may_edit(user):
+        raise NotAllowed("You may not add workflows.")
+    name, problem = request.POST.get("name", "").strip(), request.POST.get("problem", "").strip()
+    shown: dict[str, Any] = {"name": name, "problem": problem}
+    if request.method != "POST":
+        return render(request, "workflows/describe.html", shown)
+    if Workflow.objects.filter(name=name).exists():
+        return render(
+            request, "workflows/describe.html", {**shown, "wrong": f"There is a workflow {name!r} already."}, status=422
+        )
+    step = {"key": "draft", "tool": "llm.draft_workflow", "arguments": {"name": name, "problem": problem}}
+    try:
+        job, _ = submit({"title": f"Draft the workflow {name}"[:200], "steps": [step]}, user=user, now=timezone.now())
+        return redirect(job)
+    except QueueFull as error:
+        return render(request, "workflows/describe.html", {**shown, "wrong": error.message}, status=429)
+    except InvalidInput as error:
+        return render(request, "workflows/describe.html", {**shown, "wrong": error.message}, status=422)
+
+
 def _kind(text: str) -> str:
     if text.startswith(("+++", "---", "@@")):
         return "head"
