@@ -4,6 +4,7 @@ Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms Condorcet and
 2009): a memory scores the sum of 1 / (60 + rank) over the lists in which it stands.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,11 +17,18 @@ from agents.memory import vectors
 from agents.models import Job, Memory
 
 K = 60
-DEPTH = 50  # of each list
-EXACT_MOST = 5000  # in a scope with no more than this, every vector is compared
-WORDS_ALL, WORDS_ANY = 500, 2000  # candidates that have all of the words, or any of them, at most
-EF_SEARCH = 120  # of the index: more finds more, and takes longer
-SCAN_MOST = 40_000  # tuples that one search of the index may look at before it gives up finding more
+DEPTH = 40  # of each list
+# In a scope with no more entries than this, or than this part of all, every vector is compared: the index would have to
+# look at so many of others to find forty of these.
+EXACT_MOST, EXACT_PART = 1000, 200
+WORDS_ALL, WORDS_ANY = 200, 600  # candidates that have all of the words, or any of them, at most
+COMMON, COMMON_FROM = (
+    0.02,
+    10_000,
+)  # words that so many of the entries have tell nothing, where there are so many entries
+EF_SEARCH = 100  # of the index: more finds more, and takes longer
+SCAN_MOST = 20_000  # tuples that one search of the index may look at before it gives up finding more
+FRESH_S = 60.0
 
 _MINE = """m.state = 'admitted' AND m.scope = ANY(%(scopes)s) AND (m.expires_at IS NULL OR m.expires_at > %(now)s)
        AND (m.agent_id IS NULL OR %(any_agent)s OR m.agent_id = %(agent)s) AND m.kind = ANY(%(kinds)s)"""
@@ -33,17 +41,19 @@ near AS (
      ORDER BY m.embedding{cast} <=> %(vector)s::vector{size} LIMIT %(depth)s) AS nearest
 )"""
 _NO_NEAR = "near AS (SELECT NULL::uuid AS id, NULL::bigint AS place WHERE false)"
-_WORDS = """
+_WORDS = r"""
 asked AS (
-  SELECT strict, replace(strict::text, '&', '|')::tsquery AS loose
-    FROM (SELECT plainto_tsquery('english', %(query)s) AS strict) AS given
+  SELECT plainto_tsquery('english', %(query)s) AS strict, (
+    SELECT string_agg('''' || replace(replace(word, '\', '\\'), '''', '''''') || '''', ' | ')::tsquery
+      FROM unnest(tsvector_to_array(to_tsvector('english', %(query)s))) AS word WHERE word <> ALL (%(common)s)) AS loose
 ), candidates AS (
   (SELECT m.id, m.search FROM agents_memory m, asked WHERE m.search @@ asked.strict AND {mine} LIMIT %(words_all)s)
   UNION
   (SELECT m.id, m.search FROM agents_memory m, asked WHERE m.search @@ asked.loose AND {mine} LIMIT %(words_any)s)
 ), worded AS (
   SELECT id, row_number() OVER (ORDER BY weight DESC, id DESC) AS place FROM (
-    SELECT candidates.id, ts_rank_cd(candidates.search, asked.loose, 1) AS weight FROM candidates, asked
+    SELECT candidates.id, ts_rank(candidates.search, COALESCE(asked.loose, asked.strict), 1) AS weight
+      FROM candidates, asked
      ORDER BY 2 DESC, 1 DESC LIMIT %(depth)s) AS best
 )"""
 _JOINED = """
@@ -51,6 +61,12 @@ SELECT m.id, m.kind, m.text, m.origin, m.untrusted, m.scope, m.job_id, m.created
        COALESCE(1.0 / (%(k)s + near.place), 0) + COALESCE(1.0 / (%(k)s + worded.place), 0) AS score
   FROM near FULL JOIN worded USING (id) JOIN agents_memory m USING (id)
  ORDER BY score DESC, m.created_at DESC LIMIT %(limit)s
+"""
+_SIZE = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'agents_memory'::regclass"
+# What the last ANALYZE saw; the two last frequencies are the least and the greatest.
+_COMMON = """
+SELECT most_common_elems::text::text[], most_common_elem_freqs FROM pg_stats
+ WHERE schemaname = current_schema() AND tablename = 'agents_memory' AND attname = 'search'
 """
 _HOW_MANY = """
 SELECT count(*) FROM (SELECT FROM agents_memory m WHERE m.scope = ANY(%(scopes)s) AND m.state = 'admitted'
@@ -138,6 +154,7 @@ def search(
         "limit": limit,
         "words_all": WORDS_ALL,
         "words_any": WORDS_ANY,
+        "common": _statistics()[1],
     }
     near = _NO_NEAR
     with transaction.atomic(), connection.cursor() as cursor:
@@ -165,8 +182,9 @@ def _near(cursor: Any, vector: Vector, given: dict[str, Any], exact: bool | None
     size = len(vector.values)
     given |= {"vector": vectors.literal(vector.values), "model": vector.model, "dimensions": size}
     if exact is None:
-        cursor.execute(_HOW_MANY, {**given, "most": EXACT_MOST + 1})
-        exact = cursor.fetchone()[0] <= EXACT_MOST
+        few = max(EXACT_MOST, _statistics()[0] // EXACT_PART)
+        cursor.execute(_HOW_MANY, {**given, "most": few + 1})
+        exact = cursor.fetchone()[0] <= few
     if exact or size > vectors.HNSW_DIMENSIONS_MAX:
         return _NEAR.format(cast="", size="", mine=_MINE)
     # without it a filter that lets one row in twenty through leaves a fiftieth of what was asked for
@@ -174,6 +192,24 @@ def _near(cursor: Any, vector: Vector, given: dict[str, Any], exact: bool | None
     cursor.execute(f"SET LOCAL hnsw.ef_search = {EF_SEARCH}")
     cursor.execute(f"SET LOCAL hnsw.max_scan_tuples = {SCAN_MOST}")
     return _NEAR.format(cast=f"::vector({size})", size=f"({size})", mine=_MINE)
+
+
+_known: tuple[float, int, list[str]] | None = None  # when (`time.monotonic()`), and what `_statistics` gave
+
+
+def _statistics() -> tuple[int, list[str]]:
+    """(about how many entries there are, the words that tell nothing), as of the last minute."""
+    global _known
+    if _known is None or time.monotonic() - _known[0] > FRESH_S:
+        with connection.cursor() as cursor:
+            cursor.execute(_SIZE)
+            entries = max(cursor.fetchone()[0], 0)
+            cursor.execute(_COMMON)
+            row = cursor.fetchone() if entries >= COMMON_FROM else None
+        words, shares = row if row and row[0] and row[1] else ([], [])
+        common = [word for word, share in zip(words, shares, strict=False) if share > COMMON]
+        _known = (time.monotonic(), entries, common)
+    return _known[1], _known[2]
 
 
 def _given(scope: Scope, now: datetime, kinds: Sequence[str]) -> dict[str, Any]:

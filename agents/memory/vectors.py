@@ -85,18 +85,27 @@ def make_ready() -> list[str]:
             if dimensions > HNSW_DIMENSIONS_MAX:
                 done.append(f"{count} vectors by {model}: too long for an index, compared one by one.")
                 continue
-            name = f"memory_near_{zlib.crc32(f'{model}/{dimensions}'.encode()):08x}"
+            ((name, statement),) = index_statements([(model, dimensions)])
             cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name])
             if cursor.fetchone()[0]:
                 continue
-            cursor.execute(
-                f"CREATE INDEX {name} ON agents_memory USING hnsw"
-                f" ((embedding::vector({int(dimensions)})) vector_cosine_ops)"
-                " WHERE embedding_model = %s AND dimensions = %s",
-                [model, dimensions],
-            )
+            cursor.execute(statement)
             done.append(f"An index for {count} vectors by {model}.")
     return done or ["There is nothing to do."]
+
+
+def index_statements(kinds: Iterable[tuple[str, int]]) -> list[tuple[str, str]]:
+    """(name, statement) of the index of each (model, dimensions)."""
+    made = []
+    for model, dimensions in kinds:
+        name = f"memory_near_{zlib.crc32(f'{model}/{dimensions}'.encode()):08x}"
+        size, whose = int(dimensions), model.replace("'", "''")
+        statement = (
+            f"CREATE INDEX {name} ON agents_memory USING hnsw ((embedding::vector({size})) vector_cosine_ops)"
+            f" WHERE embedding_model = '{whose}' AND dimensions = {size}"
+        )
+        made.append((name, statement))
+    return made
 
 
 def _add(values: list[float], part: str, weight: float) -> None:
