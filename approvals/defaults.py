@@ -111,6 +111,7 @@ RULES: list[tuple[str, list[str], str, str, str]] = [
     ("git-merge", ["git.merge"], "", ASK, "A merge joins histories, often into the default branch."),
     ("http-reading", ["http.fetch"], "", ASK, "It reaches out of this server, and brings in what others wrote."),
     ("http-sending", ["http.post"], "", ASK, "What is sent leaves this server for good."),
+    ("mcp-servers", ["mcp.*"], "", ASK, "A server by others does it, and what it answers is untrusted."),
     (
         "code",
         ["code.*"],

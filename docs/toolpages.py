@@ -39,7 +39,8 @@ def index(tools: list[Tool]) -> str:
         "- **Risk** decides only whether people are asked (`call.risk` in a policy's condition). What contains a command "
         "is the sandbox.\n"
         "- **Engine's own** tools are governed and recorded like all others, and cannot be named by a plan or a model.\n"
-        "- Further tools come as [plugins](../howto/plugins.md): none may be used until an administrator enables it.\n"
+        "- Further tools come as [plugins](../howto/plugins.md) and of [MCP servers](../howto/mcp-client.md): none may be "
+        "used until an administrator enables it.\n"
     )
     groups: dict[str, list[Tool]] = {}
     for tool in tools:

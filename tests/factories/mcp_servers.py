@@ -3,11 +3,13 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Never
 
 import pytest
 from django.utils import timezone
 
 from audit.actor import Actor
+from config.devstack import nodepackages
 from tools import admission
 from tools.mcp import changing, inspecting
 from tools.mcp.models import McpServer
@@ -18,39 +20,30 @@ TOLD = Path(__file__).resolve().with_name("mcp_stdio.py")
 PYTHON = "/usr/bin/python3"
 
 
-def need(kind: str) -> Path:
-    """The folder of the servers for "python" or "node". The test is skipped where they are not installed and could not be;
-    with REQUIRE_MCP_SERVERS=1 it fails."""
-    folder = _place()
-    if (folder / f"{kind}.done").exists() and (kind != "node" or shutil.which("node")):
-        return folder / kind
-    why = f"the MCP servers for {kind} are not installed: tests/install_mcp_servers.sh does it"
-    if os.environ.get("REQUIRE_MCP_SERVERS"):
+def need(why: str, *, required: bool) -> Never:
+    """Skips the test for this reason; where continuous integration says that they are there, it fails."""
+    if required and os.environ.get(nodepackages.REQUIRED):
         pytest.fail(why)
     pytest.skip(why)
 
 
-def _place() -> Path:
-    """As the script chooses it."""
-    if given := os.environ.get("MCP_SERVERS_DIR"):
-        return Path(given)
-    if os.geteuid() == 0:
-        return Path("/var/cache/countersign-tests/mcp-servers")
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(cache) / "countersign-tests" / "mcp-servers"
-
-
 def python_server(name: str, program: str, *args: str, **more: object) -> McpServer:
     """A row for one of PyPI's."""
-    folder = need("python")
-    return made(name, command=str(folder / "bin" / program), args=list(args), paths=[str(folder)], **more)
+    given = os.environ.get("MCP_PYTHON_DIR", "")
+    command = Path(given) / "venv" / "bin" / program
+    if not given or not command.exists():
+        need("MCP_PYTHON_DIR names no folder of tests/install_mcp_servers.sh", required=bool(given))
+    return made(name, command=str(command), args=list(args), paths=[given], **more)
 
 
-def node_server(name: str, package: str, *args: str, **more: object) -> McpServer:
+def node_server(name: str, program: str, *args: str, **more: object) -> McpServer:
     """A row for one of npm's."""
-    folder = need("node")
-    script = folder / "node_modules" / "@modelcontextprotocol" / package / "dist" / "index.js"
-    return made(name, command="node", args=[str(script), *args], paths=[str(folder)], **more)
+    found = nodepackages.find(program)
+    if found is None:
+        need(f"{nodepackages.FOLDER} names no folder of config.devstack.nodepackages with {program}", required=True)
+    command, script = found
+    paths = [os.environ[nodepackages.FOLDER]]
+    return made(name, command=command, args=[script, *args], paths=paths, **more)
 
 
 def told(folder: Path, *behaviours: str, name: str = "told", **more: object) -> McpServer:

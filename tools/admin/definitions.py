@@ -162,6 +162,9 @@ def overview(row: ToolDefinition, *, may: bool) -> dict[str, Any]:
         "tool": row,
         "state": state,
         "package": definition.get("package") or {},
+        "mcp": definition.get("mcp") or {},
+        "mcp_reached": _plain((definition.get("mcp") or {}).get("reached")),
+        "mcp_hints": _plain((definition.get("mcp") or {}).get("hints")),
         "facts": [(name, definition.get(name)) for name in ("effect", "queue", "needs_profile", "undone_by")],
         "limits": sorted((definition.get("limits") or {}).items()),
         "lines": [(_kind(line), line) for line in lines],
@@ -173,6 +176,17 @@ def overview(row: ToolDefinition, *, may: bool) -> dict[str, Any]:
         "enable_href": reverse("admin:tools_tooldefinition_enable", args=[row.pk]),
         "disable_href": reverse("admin:tools_tooldefinition_disable", args=[row.pk]),
     }
+
+
+def _plain(facts: Any) -> list[tuple[str, str]]:
+    """(name, value as text) of what is set."""
+    if not isinstance(facts, dict):
+        return []
+    return [
+        (str(name).replace("_", " "), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for name, value in facts.items()
+        if value not in ("", [], {}, None)
+    ]
 
 
 def _grouped(digest: str) -> str:

@@ -9,6 +9,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from audit.actor import Actor
+    from tools.mcp.inspecting import Looked
+    from tools.mcp.models import McpServer
     from tools.models import ToolDefinition
     from tools.spec import Tool
 
@@ -16,6 +21,12 @@ KIND = "mcp"
 
 
 def build(row: "ToolDefinition") -> "Tool":
-    """See `tools.mcp.calling.build`. The client's library takes half a second to import: only who has such tools pays."""
+    """See `tools.mcp.calling.build`. The client's library takes half a second to import: only who needs it pays."""
     made: Tool = importlib.import_module("tools.mcp.calling").build(row)
     return made
+
+
+def look(server: "McpServer", *, now: "datetime", actor: "Actor") -> "Looked":
+    """See `tools.mcp.inspecting.look`."""
+    looked: Looked = importlib.import_module("tools.mcp.inspecting").look(server, now=now, actor=actor)
+    return looked

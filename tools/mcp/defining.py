@@ -9,19 +9,14 @@ import mcp_types
 
 from tools.admission import Found
 from tools.definitions import SIZE_MAX_BYTES, SUMMARY_MAX, digest_of
-from tools.mcp import KIND
 from tools.mcp.models import McpServer
-from tools.mcp.naming import tool_names
+from tools.mcp.naming import origin_of, tool_names
 from tools.spec import Effect
 
 TOOLS_MAX = 300
 QUEUE = "mcp"
 _NAME_MAX = 100
 _DIALECTS = ("json-schema.org/draft-07/schema", "json-schema.org/draft/2019-09/schema")
-
-
-def origin_of(server: str) -> str:
-    return f"{KIND}:{server}"
 
 
 def found_of(server: McpServer, tools: Iterable[mcp_types.Tool]) -> list[Found]:

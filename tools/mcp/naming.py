@@ -11,6 +11,11 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _OTHER = re.compile(r"[^a-z0-9]+")
 
 
+def origin_of(server: str) -> str:
+    """As `ToolDefinition.origin` has it."""
+    return f"{KIND}:{server}"
+
+
 def tool_names(server: str, originals: Iterable[str]) -> dict[str, str]:
     """{a tool's own name: `mcp.SERVER.WORD`}. A name that another tool's would be taken for carries digits of its hash.
 

@@ -9,8 +9,8 @@ from audit.actor import Actor
 from tools import admission
 from tools.admission import Found
 from tools.mcp import KIND
-from tools.mcp.defining import origin_of
 from tools.mcp.models import McpServer
+from tools.mcp.naming import origin_of
 from tools.models import ToolDefinition
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from audit.actor import Actor
@@ -221,6 +221,8 @@ def test_a_call_that_is_cancelled_ends_at_once_and_the_server_with_it(told, job)
             job.run(SLOW, s=60)
         except ToolFailed as error:
             failed.append(error)
+        finally:
+            connections.close_all()
 
     thread = threading.Thread(target=slow)
     thread.start()

@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from django.db import connections
 
 from tests.factories import mcp_http as web
 from tests.factories import mcp_servers as servers
@@ -127,6 +128,8 @@ def test_a_call_that_is_cancelled_is_cancelled_there(serve, job):
             job.run(SLOW, seconds=60)
         except ToolFailed as error:
             failed.append(error)
+        finally:
+            connections.close_all()
 
     thread = threading.Thread(target=slow)
     thread.start()

@@ -67,7 +67,7 @@ def test_time_in_both_eras(protocol):
 
 def test_everything():
     """Progress, structure and pictures; and a call that the server itself refuses."""
-    looked = servers.look(servers.node_server("everything", "server-everything", "stdio"))
+    looked = servers.look(servers.node_server("everything", "mcp-server-everything", "stdio"))
     names = {one.name for one in looked.changed}
     long = "mcp.everything.trigger_long_running_operation"
     wanted = {"mcp.everything.echo", "mcp.everything.get_sum", long, "mcp.everything.get_tiny_image"}
@@ -89,7 +89,7 @@ def test_everything():
 
 def test_filesystem():
     """It writes where its profile and its own arguments let it, and the sandbox holds what its own checks would not."""
-    server = servers.node_server("fs", "server-filesystem", "{tree}", "/var/tmp", profile="build")
+    server = servers.node_server("fs", "mcp-server-filesystem", "{tree}", "/var/tmp", profile="build")
     servers.look(server)
     servers.enable("mcp.fs.read_text_file", "mcp.fs.list_directory")
     servers.enable("mcp.fs.write_file", effect="repeatable")

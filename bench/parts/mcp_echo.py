@@ -1,0 +1,29 @@
+"""An MCP server that says again what it is told, of the standard library alone."""
+
+import json
+import sys
+
+TOOL = {
+    "name": "echo",
+    "description": "Says it again.",
+    "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+}
+
+
+def answer(asked):
+    if asked["method"] == "initialize":
+        version = asked["params"]["protocolVersion"]
+        return {
+            "protocolVersion": version,
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "echo", "version": "1"},
+        }
+    if asked["method"] == "tools/list":
+        return {"tools": [TOOL]}
+    return {"content": [{"type": "text", "text": asked["params"]["arguments"]["text"]}]}
+
+
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" in message:
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": answer(message)}), flush=True)
