@@ -60,7 +60,7 @@ def _origin(said: Mapping[str, Any]) -> str:
     if said.get("unplanned") is None or said.get("tainted") is None:
         return "It cannot be told where this call comes from: its job has read too much."
     if said.get("since") is None:
-        return "Its job had read nothing that others wrote."
+        return "Before it, the job had read nothing that others wrote."
     if said["unplanned"]:
         return "Nobody planned it before the job read what others wrote."
     return "It was planned before the job read what others wrote."
