@@ -60,18 +60,43 @@ class _Profile:
     description: str
     instructions: str
     tools: list[str]
+    role: str = ""
+    capabilities: tuple[str, ...] = ()
 
 
 _PROFILES = (
-    _Profile(NAME, "Reads, edits, tests and commits in a repository; pushes with approval.", INSTRUCTIONS, TOOLS),
-    _Profile("researcher", "Reads a repository and reports what a change needs; writes nothing.", _RESEARCHER, READING),
+    _Profile(
+        NAME,
+        "Reads, edits, tests and commits in a repository; pushes with approval.",
+        INSTRUCTIONS,
+        TOOLS,
+        "Works alone on a repository",
+        ("code", "docs"),
+    ),
+    _Profile(
+        "researcher",
+        "Reads a repository and reports what a change needs; writes nothing.",
+        _RESEARCHER,
+        READING,
+        "Finds out",
+        ("research",),
+    ),
     _Profile(
         "coder",
         "Edits, tests and commits in a repository; does not push.",
         _CODER,
         ["files.*", "shell.exec", *READING[3:], "git.branch", "git.checkout", "git.add", "git.commit"],
+        "Makes the change",
+        ("change",),
     ),
-    _Profile("reviewer", "Reads a change and gives a verdict; writes nothing.", _REVIEWER, READING),
+    _Profile(
+        "reviewer",
+        "Reads a change and gives a verdict; writes nothing.",
+        _REVIEWER,
+        READING,
+        "Judges a change",
+        ("review",),
+    ),
 )
 
 
@@ -80,6 +105,12 @@ def ensure_agents() -> Agent:
     for one in _PROFILES:
         Agent.objects.get_or_create(
             name=one.name,
-            defaults={"description": one.description, "instructions": one.instructions, "tools": one.tools},
+            defaults={
+                "description": one.description,
+                "instructions": one.instructions,
+                "tools": one.tools,
+                "role": one.role,
+                "capabilities": list(one.capabilities),
+            },
         )
     return Agent.objects.get(name=NAME)

@@ -21,6 +21,8 @@ from agents.engine.advance import THINK, advance
 from agents.engine.control import moment
 from agents.engine.control.edit import checked
 from agents.engine.control.moment import COPIED, writes
+from agents.engine.ending import PLAN
+from agents.engine.intake import PREPARE
 from agents.engine.transitions import job_target, lock_job, step_entry, step_facts, step_target
 from agents.errors import InvalidInput, NotNow
 from agents.models import Attempt, Job, Step
@@ -92,8 +94,11 @@ def _cut(job: Job, at: str, arguments: Mapping[str, Any] | None) -> Cut:
         raise InvalidInput(f"The job has no step {at!r} to begin with.", field="step")
     if any(step.state == StepState.COMPENSATED for step in steps):
         raise NotNow("What the job did was undone: its steps have no results to begin with.")
+    if chosen.tool != PLAN and chosen.key != PREPARE and any(step.tool == PLAN for step in steps):
+        last = next(step.key for step in reversed(steps) if step.tool == PLAN and step.seq < max(chosen.seq, 2))
+        raise NotNow(f"This job runs by a plan: fork it where one is made, such as {last}.")
     if arguments is not None:
-        if chosen.kind != Step.Kind.CALL or chosen.tool == THINK:
+        if chosen.kind != Step.Kind.CALL or chosen.tool in (THINK, PLAN):
             raise InvalidInput("Only a plain call takes other arguments.", field="arguments")
         checked(chosen.tool, arguments)
     # An agent has read what failed before, and goes on from there; in a plan it would only be in the way.
@@ -162,6 +167,8 @@ def _write(job: Job, new_id: UUID, cut: Cut, arguments: Mapping[str, Any] | None
         kind=job.kind,
         goal=job.goal,
         agent=job.agent,
+        agent_version=job.agent_version,
+        team=job.team,
         repository=job.repository,
         owner=by,
         tenant=tenant,

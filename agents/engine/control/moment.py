@@ -41,7 +41,7 @@ class Moment:
 
 def writes(step: Step) -> bool:
     """May it have changed the workspace?"""
-    if step.effect == Effect.READ or step.tool == THINK:
+    if step.effect == Effect.READ or step.tool == THINK or step.tool.startswith(("llm.", "plan.")):
         return False
     try:
         return not registry.get(step.tool).asks_person
