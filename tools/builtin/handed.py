@@ -28,6 +28,12 @@ def check(arguments: Mapping[str, Any]) -> None:
             raise ToolRefused(f"The environment variable {variable} may not be set.", name=variable)
 
 
+def allowed(tool: str, arguments: Mapping[str, Any]) -> None:
+    """Before people are asked: raises ToolRefused where a secret is not for this command."""
+    for variable, name in arguments.get("secrets", {}).items():
+        secrets.allowed(name, tool=tool, env=variable, hosts=arguments.get("network", ()))
+
+
 def with_secrets(score: RiskScore, arguments: Mapping[str, Any]) -> RiskScore:
     """Who holds a secret can use it up to its rights: people are asked."""
     names = sorted(set(arguments.get("secrets", {}).values()))

@@ -91,7 +91,9 @@ class _ShellTool(Tool):
         return {"files": found} if found else {}
 
     def preview(self, arguments: Mapping[str, Any], box: Box) -> str:
-        """The files of the workspace that would be run, as they are now."""
+        """The files of the workspace that would be run, as they are now. A secret that is not for the command is
+        refused here, before anybody is asked."""
+        handed.allowed(self.name, arguments)
         return running.shown(command_of(self.name, arguments).scripts, box.workspace.tree)
 
     def _run(self, argv: list[str], arguments: Mapping[str, Any], box: Box, env: Mapping[str, str]) -> Result:

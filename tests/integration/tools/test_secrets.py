@@ -129,6 +129,24 @@ def test_a_command_s_network_is_no_wider_than_its_secret_s_hosts(vault: Path) ->
             environment({"TOKEN": "deploy-token"}, tool="shell.exec", hosts=hosts)
 
 
+def test_nobody_is_asked_about_a_use_that_would_be_refused(vault: Path, box: SandboxBox) -> None:
+    a_handle(vault, tools=["shell.*", "http.*"], hosts=["api.example.org"])
+    refused: list[tuple[str, dict[str, Any]]] = [
+        ("shell.exec", {"argv": ["env"], "secrets": {"OTHER": "deploy-token"}}),
+        ("shell.script", {"script": "env", "secrets": {"TOKEN": "deploy-token"}, "network": ["evil.net"]}),
+        ("http.fetch", {"url": "https://evil.net/", "secret": "deploy-token"}),
+        ("http.post", {"url": "https://api.example.org:8443/", "body": "", "secret": "deploy-token"}),
+    ]
+    with acting(STEP, purpose="preview"):
+        for name, arguments in refused:
+            with pytest.raises(ToolRefused, match="is not for the"):
+                registry.get(name).preview(arguments, box)
+        assert registry.get("shell.exec").preview({"argv": ["env"], "secrets": {"TOKEN": "deploy-token"}}, box) == ""
+        url = "https://api.example.org/"
+        assert registry.get("http.fetch").preview({"url": url, "secret": "deploy-token"}, box) == ""
+    assert records("secret.used") == []
+
+
 def test_two_secrets_for_one_host_must_be_told_apart(vault: Path) -> None:
     a_handle(vault)
     a_handle(vault, "another", value="another value of it")

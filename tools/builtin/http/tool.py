@@ -91,6 +91,13 @@ class _HttpTool(Tool):
         except ToolRefused as refused:
             raise InvalidArguments(refused.message, field="arguments.redirect_hosts") from None
 
+    def preview(self, arguments: Mapping[str, Any], box: Box) -> str:
+        """No text. A secret that is not for this address is refused here, before anybody is asked."""
+        if "secret" in arguments:
+            url = url_of(arguments["url"])
+            secrets.allowed(arguments["secret"], tool=self.name, host=f"{url.host}:{url.port}")
+        return ""
+
     def _send(self, arguments: Mapping[str, Any], box: Box, ask: Ask) -> Answer:
         """Raises ToolError."""
         url = url_of(arguments["url"])
@@ -237,6 +244,7 @@ class Post(_HttpTool):
 
     def preview(self, arguments: Mapping[str, Any], box: Box) -> str:
         """What would be sent, the secret by its name."""
+        super().preview(arguments, box)
         lines = [
             f"POST {url_of(arguments['url'])}",
             f"Content-Type: {arguments.get('content_type', 'application/json')}",
