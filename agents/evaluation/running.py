@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
@@ -87,7 +88,7 @@ def visible(user: User | AnonymousUser) -> QuerySet[Evaluation]:
     return found if user.has_perm("agents.view_evaluation") else found.filter(Q(created_by=user))
 
 
-def evaluation_of(user: User | AnonymousUser, pk: object) -> Evaluation:
+def evaluation_of(user: User | AnonymousUser, pk: UUID) -> Evaluation:
     """Raises NotVisible."""
     found = visible(user).filter(pk=pk).first()
     if found is None:

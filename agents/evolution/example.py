@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-FILES = Path(__file__).parent / "primes"
+FILES = Path(__file__).parent / "primes"  # as texts: they are no part of this program
 
 
 def create(folder: Path) -> Path:
@@ -13,7 +13,7 @@ def create(folder: Path) -> Path:
     made.mkdir(parents=True)
     for one in FILES.iterdir():
         if one.is_file():
-            shutil.copyfile(one, made / one.name)
+            shutil.copyfile(one, made / one.name.removesuffix(".txt"))
     _git(made, "init", "-q", "-b", "main")
     _git(made, "add", ".")
     _git(made, "-c", "user.name=Sample", "-c", "user.email=sample@example.invalid", "commit", "-qm", "Primes")
