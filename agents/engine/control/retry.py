@@ -13,7 +13,7 @@ from agents.engine.advance import THINK, advance
 from agents.engine.control import items
 from agents.engine.transitions import lock_job, move_job, move_step
 from agents.errors import AlreadyDone, InvalidInput, MayHaveHappened, NotNow
-from agents.models import Job, Step
+from agents.models import Conversation, Job, Step
 from agents.states import JOB_DONE, STEP_DONE, JobState, StepState
 from audit.actor import Actor
 from audit.kinds import Event
@@ -152,17 +152,19 @@ def _check(job: Job, steps: Sequence[Step]) -> None:
         raise AlreadyDone("The job has succeeded: there is nothing to retry. Fork it to run a part of it again.")
     if job.state not in JOB_DONE:
         raise NotNow("The job has not ended: there is nothing to retry yet.")
-    if (
-        job.kind == Job.Kind.CHAT
-        and Job.objects.filter(
-            conversation=job.conversation_id, kind=Job.Kind.CHAT, created_at__gt=job.created_at
-        ).exists()
-    ):
+    if job.kind == Job.Kind.CHAT and _went_on(job):
         raise NotNow("The conversation has gone on since: ask again there.")
     if job.state == JobState.COMPENSATED or any(
         step.state == StepState.COMPENSATED or step.compensates_id is not None for step in steps
     ):
         raise NotNow("What the job did was undone: it cannot go on from there. Submit it again.")
+
+
+def _went_on(job: Job) -> bool:
+    """Is there a later turn of its conversation? None begins before the transaction's end."""
+    Conversation.objects.select_for_update(of=("self",)).get(pk=job.conversation_id)
+    turns = Job.objects.filter(conversation=job.conversation_id, kind=Job.Kind.CHAT)
+    return turns.filter(created_at__gt=job.created_at).exists()
 
 
 def _chosen(job: Job, steps: Sequence[Step], from_step: str) -> list[Step]:

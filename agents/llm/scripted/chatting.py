@@ -11,8 +11,8 @@ SHOWN = 20
 
 def title(context: str) -> str:
     """The first words of what stands between the tags."""
-    inside = re.sub(r"</?context>", " ", context)
-    words = re.sub(r"[^\w\s'-]+", " ", inside).split()
+    inside = re.search(r"<context>(.*?)</context>", context, re.DOTALL)
+    words = re.sub(r"[^\w\s'-]+", " ", inside[1] if inside else context).split()
     return " ".join(words[:6]) or "A conversation"
 
 

@@ -37,6 +37,8 @@ rules:
     fault: status500
   - when: {schema: [title]}
     answer: {title: '"Payments\u202e and their tests".'}
+  - when: {schema: [summary], goal: "no summary"}
+    fault: auth
   - when: {schema: [summary]}
     answer: {summary: "Ada wants small steps, and chose the branch pay-2."}
   - when: {message: "^offer", last: {tool: job.propose}}
@@ -186,35 +188,37 @@ def test_a_title_that_fails_costs_no_answer_and_a_person_s_own_stays():
     assert (talk_of(own).title, "title" in states(own)) == ("Mine", False)
 
 
+def filled(talk: Conversation, count: int, *, words: int = 2000) -> None:
+    """Turns as they would stand there."""
+    for number in range(count):
+        at = timezone.now()
+        outcome = f"answer {number} " + "long " * words
+        given = {"created_at": at, "started_at": at, "finished_at": at, "conversation": talk, "agent": talk.agent}
+        web.job(user("ada"), state="succeeded", kind="chat", goal=f"part {number}", outcome=outcome, **given)
+
+
+def test_where_there_is_no_summary_the_newest_turns_are_told_as_far_as_there_is_room():
+    talk = talk_of(run_all(begin("no summary of this")))
+    filled(talk, 20, words=1500)
+    job = run_all(say(talk, "go on"))
+    assert states(job) == {"summary": "failed", "think-1": "succeeded"}
+    assert job.state == JobState.SUCCEEDED
+    said = [text for role, text in told(job) if role == "user"]
+    assert said[0] == "[From the server] Older messages are left out here."
+    assert said[-2:] == ["part 19", "go on"] and "part 2" not in said
+    assert sum(len(text) for _, text in told(job)) < 140_000
+
+
 def test_what_was_said_long_ago_is_told_in_short_and_stays_in_its_rows():
     talk = talk_of(run_all(begin("the branch is pay-2")))
-    for number in range(6):
-        jobs_at = timezone.now()
-        web.job(
-            user("ada"),
-            state="succeeded",
-            kind="chat",
-            goal=f"part {number}",
-            outcome=f"answer {number} " + "long " * 2000,
-            conversation=talk,
-            agent=talk.agent,
-            created_at=jobs_at,
-            started_at=jobs_at,
-            finished_at=jobs_at,
-        )
+    filled(talk, 6)
     job = run_all(say(talk, "go on"))
     assert states(job) == {"summary": "succeeded", "think-1": "succeeded"}
     talk.refresh_from_db()
     assert talk.summary.startswith("Ada wants small steps")
     said = [text for role, text in told(job) if role == "user"]
     assert said[0].startswith("[From the server] What was said before") and "pay-2" in said[0]
-    assert said[1:] == ["part 3", "part 4", "part 5", "go on"] or said[1:] == [
-        "part 2",
-        "part 3",
-        "part 4",
-        "part 5",
-        "go on",
-    ]
+    assert said[1:] == ["part 2", "part 3", "part 4", "part 5", "go on"]
     assert talk.jobs.filter(goal="part 0").get().outcome.startswith("answer 0")
     assert "summary" not in states(run_all(say(talk, "and on")))
 
