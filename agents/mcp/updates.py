@@ -24,6 +24,7 @@ from agents.selectors import visible_jobs
 log = logging.getLogger(__name__)
 
 TOGETHER_S = 0.25  # what a job's feed gets within it is told once
+AT_ONCE = 1000  # messages
 AGAIN_S = 5.0  # without Redis
 
 MOST_ADDRESSES = 200
@@ -77,13 +78,14 @@ class Updates(InMemorySubscriptionBus):
                 changed = _jobs(message)
                 if changed:
                     await asyncio.sleep(TOGETHER_S)
-                while (message := await pubsub.get_message(timeout=0)) is not None:
+                for _ in range(AT_ONCE):
+                    message = await pubsub.get_message(timeout=0)
+                    if message is None:
+                        break
                     changed |= _jobs(message)
                 for job_id in changed:
                     for uri in (resources.of_job(job_id), resources.of_job(job_id) + "/log"):
                         await self.publish(ResourceUpdated(uri=uri))
-                if changed:
-                    await self.publish(ResourceUpdated(uri=resources.LATEST))
         finally:
             for one in (pubsub, client):
                 with contextlib.suppress(RedisError, OSError):
@@ -108,15 +110,7 @@ def _visible(who: Caller, uris: list[str]) -> list[str]:
     of = {uri: _job_of(uri) for uri in uris}
     ids = {one for one in of.values() if one is not None}
     seen = set(visible_jobs(who.user()).filter(pk__in=ids).values_list("pk", flat=True)) if ids else set()
-    return [
-        uri
-        for uri, job_id in of.items()
-        if job_id in seen or (job_id is None and not _ours(uri)) or uri == resources.LATEST
-    ]
-
-
-def _ours(uri: str) -> bool:
-    return uri.startswith(resources.LATEST)
+    return [uri for uri, job_id in of.items() if job_id in seen or not uri.startswith(resources.LATEST)]
 
 
 def _job_of(uri: str) -> UUID | None:

@@ -21,6 +21,7 @@ from tests.integration.agents.web import served
 pytestmark = pytest.mark.django_db(transaction=True)
 
 APPLICATION = "tests.factories.mcp.app:application"
+TRIES = 2  # more, of what fails
 OLDER, NEWER = "2025-11-25", "2026-07-28"
 # In the older era the server asks its client during a call, for which it must keep a session. None of our tools does.
 SEVERAL_STREAMS = "server-sse-multiple-streams"  # which is about sessions there, and left out without
@@ -55,8 +56,8 @@ def token() -> str:
 def test_both_eras_without_sessions(suite, token, tmp_path):
     with served(application=APPLICATION, MCP_FIXTURE_TOKEN=token) as server:
         assert failed(suite, server.url, tmp_path / "newer", NEWER) == {}
-        without = failed(suite, server.url, tmp_path / "older", OLDER, left_out={SEVERAL_STREAMS})
-        assert set(without) == NEED_A_SESSION
+        expected = NEED_A_SESSION | {SEVERAL_STREAMS}
+        assert set(failed(suite, server.url, tmp_path / "older", OLDER, expected)) == expected
 
 
 def test_the_older_era_with_sessions(suite, token, tmp_path):
@@ -65,12 +66,29 @@ def test_the_older_era_with_sessions(suite, token, tmp_path):
 
 
 def failed(
-    suite: list[str], url: str, out: Path, revision: str, left_out: Set[str] = frozenset()
+    suite: list[str], url: str, out: Path, revision: str, expected: Set[str] = frozenset()
 ) -> dict[str, list[str]]:
-    """{scenario: what its checks said} of those that failed, whether or not the revision requires them. All that it
-    requires have run, and made a check."""
-    command = [*suite, "server", "--url", f"{url}/mcp", "--output-dir", str(out), "--requirements", revision]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    """{scenario: what its checks said} of those that failed, whether or not the revision requires them, and of those
+    that it requires and that made no check.
+
+    Some of the suite's checks give a server less than a second: what fails, but for the expected, is tried again.
+    """
+    required = yaml.safe_load((Path(suite[-1]).parents[1] / "requirements" / f"{revision}.yaml").read_text())["server"]
+    ran, found = run(suite, url, out / "all", "--requirements", revision)
+    found.update({name: ["no check"] for name in set(required) - ran})
+    for number in range(TRIES):
+        for name in sorted(set(found) - expected):
+            folder = out / f"{name}-{number}"
+            ran, again = run(suite, url, folder, "--scenario", name, "--spec-version", revision)
+            if name in ran and name not in again:
+                del found[name]
+    return found
+
+
+def run(suite: list[str], url: str, out: Path, *which: str) -> tuple[set[str], dict[str, list[str]]]:
+    """The scenarios that made checks, and what the failed ones said."""
+    command = [*suite, "server", "--url", f"{url}/mcp", "--output-dir", str(out), "--timeout", "90000", *which]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     ran: set[str] = set()
     found: dict[str, list[str]] = {}
     for path in out.glob("*/checks.json"):
@@ -80,7 +98,5 @@ def failed(
                 ran.add(name)
             if check["status"] == "FAILURE":
                 found.setdefault(name, []).append(f"{check['id']}: {check.get('errorMessage')}")
-    required = yaml.safe_load((Path(suite[-1]).parents[1] / "requirements" / f"{revision}.yaml").read_text())["server"]
-    missing = set(required) - ran
-    assert missing == left_out, f"no checks of {missing}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-    return found
+    assert ran, f"the suite made no check:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return ran, found

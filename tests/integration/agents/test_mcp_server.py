@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent import futures
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -28,7 +29,7 @@ from tests.factories.mcp.outside import ERAS, Outside, outside
 from tests.factories.people import user
 from tests.factories.policies import publish
 from tests.integration.agents.driving import run_all
-from tests.integration.agents.web import Server, served, write
+from tests.integration.agents.web import Server, served, until, write
 from tests.integration.agents.web import job as a_job
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -118,7 +119,7 @@ def test_a_call_from_outside_waits_for_a_person(server, ada, era):
         (asked,) = seen["waits_for"]
         assert asked["kind"] == "approval" and "echo governed" in asked["command"] and "/approvals/" in asked["page"]
         assert client.call("list_approvals")["approvals"] == [asked]
-        assert heard[-1] == "waiting · 0/1 steps"
+        until(lambda: heard[-1:] == ["waiting · 0/1 steps"])
         assert Step.objects.get(job=job).state == "waiting_approval"  # nothing that a client can do lets it through
 
         approve(began["job"])
@@ -280,6 +281,7 @@ def test_a_listener_hears_of_its_jobs_alone(server, ada):
             assert timezone.now() < deadline
             tell(theirs)
             tell(job)
+            futures.wait([listening], timeout=0.2)
         honored, uri = listening.result(10)
         assert (honored, uri) == ([mine], mine)
 
