@@ -36,9 +36,9 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
     import django
 
     django.setup()
-    from bench.parts import asking
+    from bench.parts import asking, mcp
 
-    return asking.figures(servers, quick=quick)
+    return [*asking.figures(servers, quick=quick), *mcp.figures(servers, quick=quick)]
 
 
 if __name__ == "__main__":

@@ -34,10 +34,11 @@ def of_call(tool: Tool, arguments: Mapping[str, Any]) -> frozenset[str]:
     """What the call of this tool means whatever comes back, also where it fails.
 
     One by others brings in what others wrote, and sends where it does more than read: what it says of itself counts for
-    nothing.
+    nothing. One of an MCP server sends, too, where that server is reached over the network or may reach hosts.
     """
-    if foreign(tool):
-        found = {UNTRUSTED} if tool.effect is Effect.READ else {UNTRUSTED, EGRESS}
+    if isinstance(tool, AdmittedTool):
+        reads = tool.effect is Effect.READ and not getattr(tool.inner, "sends", False)
+        found = {UNTRUSTED} if reads else {UNTRUSTED, EGRESS}
     else:
         found = set() if tool.name in _OWN_WORDS or tool.name.startswith(_SPEAKING) else {UNTRUSTED}
         if tool.name in _SENDING or hosts_of(tool.name, arguments) != ():

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,23 +102,24 @@ def _through(call: Call) -> None:
 
 
 @contextmanager
-def _bare(program: Path):  # type: ignore[no-untyped-def]
+def _bare(program: Path) -> Iterator[Callable[[], None]]:
     """Asks a process of the server that nothing holds, with a line, and reads the line that it answers."""
     process = subprocess.Popen([PYTHON, "-S", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None and process.stdout is not None
+    asks, answers = process.stdin, process.stdout
+    assert asks is not None and answers is not None
     asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": TEXT}}
     line = json.dumps(asked).encode() + b"\n"
 
     def ask() -> None:
-        process.stdin.write(line)
-        process.stdin.flush()
-        process.stdout.readline()
+        asks.write(line)
+        asks.flush()
+        answers.readline()
 
     try:
         yield ask
     finally:
-        process.stdin.close()
-        process.stdout.close()
+        asks.close()
+        answers.close()
         process.wait(10)
 
 

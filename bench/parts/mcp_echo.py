@@ -20,10 +20,16 @@ def answer(asked):
         }
     if asked["method"] == "tools/list":
         return {"tools": [TOOL]}
-    return {"content": [{"type": "text", "text": asked["params"]["arguments"]["text"]}]}
+    if asked["method"] == "tools/call":
+        return {"content": [{"type": "text", "text": asked["params"]["arguments"]["text"]}]}
+    return None
 
 
 for line in sys.stdin:
     message = json.loads(line)
     if "id" in message:
-        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": answer(message)}), flush=True)
+        found = answer(message)
+        unknown = {"error": {"code": -32601, "message": "Method not found"}}
+        print(
+            json.dumps({"jsonrpc": "2.0", "id": message["id"], **({"result": found} if found else unknown)}), flush=True
+        )

@@ -58,6 +58,12 @@ class McpTool(Tool):
         for attribute, value in made.items():  # of this instance: the class's own would be every such tool's
             setattr(self, attribute, value)
 
+    @property
+    def sends(self) -> bool:
+        """Do its arguments leave this machine, or may they?"""
+        reached: Mapping[str, Any] = self.facts.get("reached", {})
+        return reached.get("transport") != McpServer.Transport.STDIO or bool(reached.get("network"))
+
     def server(self) -> McpServer:
         """Its server's row, as it is now. Raises ToolDisabled."""
         name = str(self.facts.get("server", ""))

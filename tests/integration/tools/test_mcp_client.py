@@ -18,7 +18,7 @@ from audit.models import Record
 from tests.factories import mcp_servers as servers
 from tests.factories.mcp_calls import Job
 from tests.factories.secrets import VALUE, a_handle
-from tools import admission, permits, runner
+from tools import admission, labels, permits, registry, runner
 from tools.errors import InvalidArguments, ToolDisabled, ToolFailed, ToolRefused
 from tools.mcp import changing, session, sessions
 from tools.mcp.models import McpServer
@@ -111,6 +111,7 @@ def test_two_tools_that_would_have_one_name_have_two(folder):
 def test_a_job_has_one_session_and_another_job_another(told, job):
     told()
     assert [job.run(COUNT).text.split("\n")[0] for _ in range(3)] == ["1", "2", "3"]
+    assert labels.of_call(registry.get(HELLO), {"name": "Ada"}) == {"untrusted"}
     result = job.run(HELLO, name="Ada")
     assert result.text.startswith("Hello Ada\n[image image/png")
     assert result.data["untrusted"] is True and result.data["content"] == ["text", "image"]

@@ -10,6 +10,7 @@ from tests.factories import mcp_http as web
 from tests.factories import mcp_servers as servers
 from tests.factories.mcp_calls import Job
 from tests.factories.secrets import VALUE, a_handle
+from tools import labels, registry
 from tools.errors import ToolFailed, ToolRefused
 from tools.mcp import sessions
 from tools.workspaces import remove
@@ -65,6 +66,7 @@ def test_calls_in_both_eras(serve, job, protocol):
     a_row(serve(), protocol=protocol)
     done = job.run(ECHO, text="hello")
     assert (done.text, done.data["untrusted"]) == ("hello", True)
+    assert labels.of_call(registry.get(ECHO), {"text": "x"}) == {"untrusted", "egress"}  # although it only reads
     assert (done.data["protocol"] >= "2026") == (protocol != "legacy")
     reached = job.run(ECHO, text="again").sandbox["connections"]
     assert {one["host"] for one in reached} == {"127.0.0.1"} and all(one["received_bytes"] for one in reached)
