@@ -120,7 +120,7 @@ class TurnSerializer(serializers.ModelSerializer[Job]):
 
     def get_offers(self, job: Job) -> list[dict[str, object]]:
         steps = Step.objects.filter(job=job, tool=PROPOSE, state=StepState.SUCCEEDED).order_by("seq")
-        return list(OfferSerializer(steps, many=True).data)
+        return [OfferSerializer(step).data for step in steps]
 
 
 class LinkSerializer(serializers.ModelSerializer[ConversationLink]):

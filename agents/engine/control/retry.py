@@ -162,6 +162,7 @@ def _check(job: Job, steps: Sequence[Step]) -> None:
 
 def _went_on(job: Job) -> bool:
     """Is there a later turn of its conversation? None begins before the transaction's end."""
+    assert job.conversation_id is not None
     Conversation.objects.select_for_update(of=("self",)).get(pk=job.conversation_id)
     turns = Job.objects.filter(conversation=job.conversation_id, kind=Job.Kind.CHAT)
     return turns.filter(created_at__gt=job.created_at).exists()
