@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 from agents import profiles, teams
 from agents.choosing import Record, rank, records
 from agents.models import Agent, AgentVersion, Job, LlmCall, Step, Team
+from agents.prompts import feedback
 from agents.selectors import visible_jobs
 from agents.states import JOB_DONE, StepState
 from agents.web.bars import Bars, stacked
@@ -118,6 +119,7 @@ def agent(request: HttpRequest, name: str) -> HttpResponse:
     said = versions[0].definition if versions else profiles.definition(found)
     context = {
         "tab": "agents",
+        "opinion": feedback.of_jobs(lately),
         "agent": found,
         "line": _line(found, records(lately).get(found.pk, Record())),
         "facts": _facts(found, said),

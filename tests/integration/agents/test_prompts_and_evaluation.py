@@ -242,6 +242,9 @@ def test_pages_show_tests_compare_versions_and_start_an_evaluation():
     assert Evaluation.objects.get().finished_at is not None
     client.post(f"/jobs/{job.pk}/feedback", {"thumb": "down", "comment": "Rude."})
     assert Feedback.objects.get().comment == "Rude."
+    own = jobs.goal_job()
+    feedback.give(own, by=user("ada"), thumb="up", now=timezone.now())
+    assert "<dt>thumbs up, down</dt><dd>1, 0</dd>" in client.get("/agents/profiles/tester/").text
     client = web.signed_in(user("ada"))
     assert client.get(one.get_absolute_url()).status_code == 404
     assert client.get("/agents/prompts/greet/edit").status_code == 403
