@@ -116,6 +116,7 @@ def agent(request: HttpRequest, name: str) -> HttpResponse:
     calls = _calls(request, now).filter(job__agent=found)
     versions = list(found.versions.select_related("created_by")[:VERSIONS])
     by_version = records(mine.filter(agent_version__in=versions), by="agent_version")
+    models = sorted(calls.order_by().values_list("model", flat=True).distinct())
     said = versions[0].definition if versions else profiles.definition(found)
     context = {
         "tab": "agents",
@@ -128,8 +129,8 @@ def agent(request: HttpRequest, name: str) -> HttpResponse:
         **_compared(request, versions),
         "days": DAYS,
         "chart_days": CHART_DAYS,
-        "spend": by_day(calls, now, "cost", kind="model"),
-        "tokens": by_day(calls, now, "tokens", kind="model"),
+        "spend": by_day(calls, now, "cost", kind="model", colours=models),
+        "tokens": by_day(calls, now, "tokens", kind="model", colours=models),
         "ended": ended_by_day(lately, now),
         "uses": _uses(lately),
         "teams": Team.objects.filter(Q(lead=found) | Q(members__agent=found)).distinct().order_by("name"),

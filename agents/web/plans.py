@@ -15,7 +15,7 @@ from django.utils import timezone
 from agents.errors import AgentsError, InvalidInput
 from agents.models import Job, Plan, Step
 from agents.planning import editing, prompt, shape
-from agents.planning.changes import Change, changes
+from agents.planning.changes import changes
 from agents.selectors import changeable_job, may_change, visible_job
 from agents.states import StepState
 from agents.web.dag import Picture, draw
@@ -235,9 +235,23 @@ def _picture(lines: Sequence[Line]) -> Picture | None:
     return draw({"steps": steps}, {line.step["key"]: line.number for line in lines}, marks)
 
 
-def _changes(before: Plan, shown: Plan, rows: Mapping[str, str]) -> list[Change]:
+def _changes(before: Plan, shown: Plan, rows: Mapping[str, str]) -> list[dict[str, Any]]:
     done = frozenset(key for key, state in rows.items() if state == StepState.SUCCEEDED)
-    return changes(before.steps, shown.steps, succeeded=done if shown.round > before.round else frozenset())
+    found = changes(before.steps, shown.steps, succeeded=done if shown.round > before.round else frozenset())
+    return [
+        {
+            "kind": one.kind,
+            "key": one.key,
+            "was_key": one.was_key,
+            "tool": one.tool,
+            "fields": [(name, _plain(was), _plain(now)) for name, was, now in one.fields],
+        }
+        for one in found
+    ]
+
+
+def _plain(value: Any) -> str:
+    return readable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _chosen(versions: Sequence[Plan], wanted: str) -> Plan:

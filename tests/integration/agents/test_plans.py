@@ -8,6 +8,9 @@ import yaml
 from django.utils import timezone
 
 from agents.engine import planned
+from agents.engine.cancel import cancel_job
+from agents.engine.control.fork import fork_job
+from agents.engine.control.retry import retry_job
 from agents.errors import InvalidPlan, NotNow
 from agents.models import Job, LlmCall, Plan, Step
 from agents.planning import changes, editing
@@ -15,6 +18,7 @@ from agents.submit import submit
 from approvals.decisions import decide
 from approvals.errors import NotEligible
 from approvals.models import ApprovalRequest
+from audit.actor import Actor
 from tests.factories import jobs, scripted_server
 from tests.factories.log import bodies
 from tests.factories.people import user
@@ -195,3 +199,22 @@ def test_what_a_person_says_against_a_plan_is_planned_for():
     assert "look" not in states(job)
     said = Step.objects.get(job=job, key="review-1").result
     assert said["text"] == "Not like this: bad is bad"
+
+
+def test_a_planned_job_is_retried_where_it_stopped_and_forked_where_a_plan_is_made():
+    jobs.agent("planner", max_steps=60)
+    payload = {"goal": "mends", "agent": "planner", "planning": "plan"}
+    job = submit(payload, user=user("ada"), now=timezone.now())[0]
+    run_all(job, rounds=2)  # the plan was made and let through; its steps are there
+    cancel_job(job.pk, by=Actor.user(user("ada").pk), now=timezone.now())
+    job.refresh_from_db()
+    assert job.state == "cancelled"
+    retry_job(job.pk, by=Actor.user(user("ada").pk), now=timezone.now())
+    job = run_all(job)
+    assert (job.state, job.outcome) == ("succeeded", "Mended.")
+    with pytest.raises(NotNow, match="plan-"):
+        fork_job(job.pk, at="look", by=user("ada"), now=timezone.now())
+    fork = run_all(fork_job(job.pk, at="plan-2", by=user("ada"), now=timezone.now()))
+    assert (fork.state, fork.agent_version) == ("succeeded", job.agent_version)
+    assert states(fork)["better"] == "succeeded"
+    assert Plan.objects.get(job=fork).round == 2
