@@ -11,6 +11,7 @@ from django.db import transaction
 from agents.engine import keys
 from agents.engine.advance import THINK, advance
 from agents.engine.control import items
+from agents.engine.ending import PLAN
 from agents.engine.transitions import lock_job, move_job, move_step
 from agents.errors import AlreadyDone, InvalidInput, MayHaveHappened, NotNow
 from agents.models import Conversation, Job, Step
@@ -178,7 +179,7 @@ def _chosen(job: Job, steps: Sequence[Step], from_step: str) -> list[Step]:
     again = [step for step in steps if step.state in AGAIN and step.seq >= first]
     if not job.led:
         return again
-    thought = [step for step in steps if step.tool == THINK and step.state == StepState.SUCCEEDED]
+    thought = [step for step in steps if step.tool in (THINK, PLAN) and step.state == StepState.SUCCEEDED]
     if not thought:
         return again
     # what the last answer asked for and was cut short, and the turn that reads it
@@ -186,12 +187,13 @@ def _chosen(job: Job, steps: Sequence[Step], from_step: str) -> list[Step]:
     return [
         step
         for step in again
-        if step.seq > last and (step.tool == THINK or step.state == StepState.CANCELLED or step.key == from_step)
+        if step.seq > last
+        and (step.tool in (THINK, PLAN) or step.state == StepState.CANCELLED or step.key == from_step)
     ]
 
 
 def _nothing(job: Job, steps: Sequence[Step]) -> str:
-    last = next((step for step in reversed(steps) if step.tool == THINK), None)
+    last = next((step for step in reversed(steps) if step.tool in (THINK, PLAN)), None)
     if job.led and last is not None and last.state == StepState.SUCCEEDED:
         return f"The agent itself ended the job. Fork it at {last.key} to ask again, or submit a new one."
     return "Every step from there on has succeeded: there is nothing to retry."
