@@ -14,7 +14,7 @@ from agents.web.maps import Progress
 from agents.web.words import count, duration, first_line, readable, rough
 from approvals.models import ApprovalRequest
 
-THINK = "llm.think"
+THINK, PLAN, REVIEW = "llm.think", "llm.plan", "plan.review"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _running(steps: Sequence[Step], now: datetime) -> str:
     since = f" for {rough(now - step.started_at)}" if step.started_at else ""
     more = f" and {count(len(steps) - 1, 'more step')}" if len(steps) > 1 else ""
     again = f", attempt {tries(step)}" if tries(step) > 1 else ""
-    if step.tool == THINK:
+    if step.tool in (THINK, PLAN):
         return f"The model thinks{since}{again}{more}"
     return f"Runs {step.tool}{more} on worker {step.claimed_by or step.queue}{since}{again}"
 
@@ -115,6 +115,13 @@ def _waiting(
     what = first_line(readable(request.title), 140)
     waited = rough(now - request.created_at)
     href = request.get_absolute_url() if request.pk in openable else ""
+    if step.tool == REVIEW:
+        return Sentence(
+            f"Waits {waited} for somebody to look at the plan{more}.",
+            "waiting",
+            f"/jobs/{step.job_id}/plan/",
+            "Open the plan",
+        )
     return Sentence(f"Waits {waited} for {who}: {what}{more}", "waiting", href)
 
 
