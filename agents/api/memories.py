@@ -102,9 +102,9 @@ class MemoryList(View):
             if given is not None and given not in known:
                 raise ValidationError({name: [f"Must be one of {', '.join(known)}."]})
             found = found.filter(**{name: given}) if given is not None else found
-        name = request.query_params.get("repository")
-        if name is not None:
-            found = found.filter(repository__name=name) if "\0" not in name else found.none()
+        of = request.query_params.get("repository")
+        if of is not None:
+            found = found.filter(repository__name=of) if "\0" not in of else found.none()
         return self.get_paginated_response(self.get_serializer(self.paginate_queryset(found), many=True).data)
 
     @extend_schema(

@@ -5,6 +5,7 @@ The record names the memory and holds a digest of its words, never the words: wh
 
 import hashlib
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -279,7 +280,9 @@ def _write(new: New, state: str, *, now: datetime) -> tuple[Memory, bool]:
     return there, True
 
 
-def _move(memory: Memory, seen: set[str], to: str, *, by: User | None, why: str, now: datetime, **changes: Any) -> None:
+def _move(
+    memory: Memory, seen: Collection[str], to: str, *, by: User | None, why: str, now: datetime, **changes: Any
+) -> None:
     changes |= {"state": to, "decided_by": by, "decided_at": now, "decided_why": why[:WHY_MAX]}
     if not Memory.objects.filter(pk=memory.pk, state__in=seen).update(**changes):
         memory.refresh_from_db()

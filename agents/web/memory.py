@@ -18,7 +18,7 @@ from agents.memory import keeping, recall, vectors
 from agents.memory.keeping import New, Place
 from agents.memory.seen import may_admit_all, may_decide, scope_for, visible_memories, visible_memory
 from agents.models import Agent, Memory, Repository
-from agents.selectors import visible_repositories
+from agents.selectors import visible_jobs, visible_repositories
 from agents.web.views import page, who
 
 PAGE_SIZE = 25
@@ -101,7 +101,14 @@ def memory(request: HttpRequest, memory_id: UUID) -> HttpResponse:
     user = who(request)
     one = visible_memory(user, memory_id)
     near = recall.alike(one, scope_for(user), now=timezone.now(), limit=ALIKE)
-    context = {"tab": "memory", "one": one, "alike": near, "may": may_decide(user, one), "vectors": vectors.available()}
+    context = {
+        "tab": "memory",
+        "one": one,
+        "job": visible_jobs(user).filter(pk=one.job_id).first() if one.job_id else None,
+        "alike": near,
+        "may": may_decide(user, one),
+        "vectors": vectors.available(),
+    }
     return render(request, "agents/memory_one.html", context)
 
 

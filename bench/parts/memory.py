@@ -58,7 +58,7 @@ def figures(servers: Servers, *, quick: bool) -> list[Figure]:
         owner.execute("SET maintenance_work_mem = '512MB'")
         owner.execute("SELECT setseed(0.5)")
         for statement in _POOLS.format(dimensions=dimensions).split(";"):
-            owner.execute(statement)  # type: ignore[arg-type]  constants only
+            owner.execute(statement)
         _fill(owner, scopes, entries, dimensions, chance)
         began = time.perf_counter()
         _index(owner, dimensions)
@@ -105,7 +105,7 @@ def _fill(
 def _index(owner: psycopg.Connection, dimensions: int) -> None:
     """What `manage.py memory index` makes."""
     for _, statement in vectors.index_statements([(MODEL, dimensions)]):
-        owner.execute(statement)  # type: ignore[arg-type]
+        owner.execute(statement)
 
 
 def _question(owner: psycopg.Connection, chance: random.Random) -> tuple[str, Vector]:

@@ -1,5 +1,7 @@
 """Memory in jobs: what agents search and propose, what a denial and an ended job teach, and who admits it."""
 
+from datetime import timedelta
+
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
@@ -269,6 +271,6 @@ def test_the_command_searches_forgets_learns_and_makes_indexes(capsys):
 
 def test_those_whose_time_is_over_are_forgotten_by_the_sweep():
     memory = remember("Until tomorrow.")
-    keeping.keep_until(memory, 1, by=user("ada"), now=timezone.now() - timezone.timedelta(days=2))
+    keeping.keep_until(memory, 1, by=user("ada"), now=timezone.now() - timedelta(days=2))
     assert keeping.expire(timezone.now()) == 1
     assert Memory.objects.get().state == "forgotten"
