@@ -18,9 +18,10 @@ from config.devstack import nodepackages
 from tests.factories.people import user
 from tests.integration.agents.web import served
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
 APPLICATION = "tests.factories.mcp.app:application"
+EVERY_MESSAGE = "wire-schema-valid"  # made beside a scenario's own checks
 TRIES = 2  # more, of what fails
 OLDER, NEWER = "2025-11-25", "2026-07-28"
 # In the older era the server asks its client during a call, for which it must keep a session. None of our tools does.
@@ -48,9 +49,8 @@ def suite() -> list[str]:
 def token() -> str:
     owner = user("ada")
     scopes = list(ApiToken.Scope.values)
-    return tokens.create_token(user=owner, name="suite", scopes=scopes, now=timezone.now(), actor=Actor.user(owner.pk))[
-        1
-    ]
+    now, actor = timezone.now(), Actor.user(owner.pk)
+    return tokens.create_token(user=owner, name="suite", scopes=scopes, now=now, actor=actor)[1]
 
 
 def test_both_eras_without_sessions(suite, token, tmp_path):
@@ -75,11 +75,12 @@ def failed(
     """
     required = yaml.safe_load((Path(suite[-1]).parents[1] / "requirements" / f"{revision}.yaml").read_text())["server"]
     ran, found = run(suite, url, out / "all", "--requirements", revision)
+    assert ran
     found.update({name: ["no check"] for name in set(required) - ran})
     for number in range(TRIES):
         for name in sorted(set(found) - expected):
             folder = out / f"{name}-{number}"
-            ran, again = run(suite, url, folder, "--scenario", name, "--spec-version", revision)
+            ran, again = run(suite, url, folder, "--scenario", name, "--spec-version", revision, "--force")
             if name in ran and name not in again:
                 del found[name]
     return found
@@ -94,9 +95,10 @@ def run(suite: list[str], url: str, out: Path, *which: str) -> tuple[set[str], d
     for path in out.glob("*/checks.json"):
         name = re.sub(r"^server-|-\d{4}-\d\d-\d\dT.*$", "", path.parent.name)
         for check in json.loads(path.read_text()):
-            if check["status"] in {"SUCCESS", "FAILURE"}:
+            if check["status"] in {"SUCCESS", "FAILURE"} and check["id"] != EVERY_MESSAGE:
                 ran.add(name)
             if check["status"] == "FAILURE":
                 found.setdefault(name, []).append(f"{check['id']}: {check.get('errorMessage')}")
-    assert ran, f"the suite made no check:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    if not ran:
+        print(f"no check of {which}:", done.stdout[-2000:], done.stderr[-2000:])
     return ran, found
