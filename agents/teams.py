@@ -16,8 +16,8 @@ def may_have(job: Job, agent: Agent) -> bool:
 
 
 def told(job: Job) -> str:
-    """What a lead reads of its team; "" where the job has none."""
-    if job.team is None:
+    """What a lead reads of its team; "" where the job has none, or is a part that was handed on."""
+    if job.team is None or job.parent_id is not None:
         return ""
     lines = [
         f"- {one.agent.name}"

@@ -151,6 +151,7 @@ def _submission(job: Job, step: Step) -> NewJob:
         labels={**job.labels, **new.labels},
         parent=job,
         parent_step=step,
+        team=job.team,
         depth=job.depth + 1,
         grant=grants.for_child(job, arguments.get("tools")),
         workspace_of=job.workspace_of or job.pk,

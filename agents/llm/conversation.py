@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents import defaults, profiles
+from agents import defaults, profiles, teams
 from agents.engine import grants
 from agents.llm import functions, talk, transcript
 from agents.llm.stuck import Seen
@@ -59,7 +59,10 @@ def build(job: Job) -> Conversation:
     steps = list(Step.objects.filter(job=job).order_by("seq"))
     turns = turns_of(steps)
     before = [
-        {"role": "system", "content": _system(job, agent.instructions if agent else defaults.INSTRUCTIONS)},
+        {
+            "role": "system",
+            "content": _system(job, agent.instructions if agent else defaults.INSTRUCTIONS) + teams.told(job),
+        },
         *talk.before(job, turns_of),
         {"role": "user", "content": job.goal},
         *remembered(job),

@@ -80,7 +80,7 @@ def _wrong(around: prompt.Around, value: dict[str, Any]) -> str:
     if finish is not None:
         return "" if finish["summary"].strip() else "finish.summary: say what was done, and what was not."
     found = shape.problems(
-        shape.normal(steps),
+        shape.normal(steps or ()),
         tools={tool.name for tool in around.tools},
         ended=around.ended,
         before=[one["key"] for one in around.plan.steps] if around.plan else (),

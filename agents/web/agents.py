@@ -223,7 +223,7 @@ def _facts(agent: Agent, said: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _uses(jobs: QuerySet[Job]) -> list[dict[str, Any]]:
     """The tools that its jobs called most, and how often people or policies said no."""
-    return list(
+    found = (
         Step.objects.filter(job__in=jobs.order_by().values("pk"))
         .exclude(tool__startswith="llm.")
         .exclude(tool__startswith="plan.")
@@ -236,6 +236,7 @@ def _uses(jobs: QuerySet[Job]) -> list[dict[str, Any]]:
         )
         .order_by(F("calls").desc(), "tool")[:TOOLS]
     )
+    return [dict(one) for one in found]
 
 
 def _plain(value: Any) -> str:

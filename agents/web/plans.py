@@ -23,7 +23,6 @@ from agents.web.views import page, who
 from agents.web.words import readable
 from agents.workflows.graph import layers
 from approvals.errors import DecisionError
-from approvals.models import ApprovalRequest
 from approvals.selectors import visible as visible_requests
 
 ROWS_MAX = shape.STEPS_MAX
@@ -82,7 +81,8 @@ def context(
     rows = dict(Step.objects.filter(job=job, parent=None).values_list("key", "state"))
     states = rows if shown.state in {Plan.State.RUNNING, Plan.State.ENDED} or shown.round < newest.round else {}
     lines = _lines(steps, shown.forecast if forecast is None else forecast, states, problems)
-    asked = waits is not None and visible_requests(user).filter(pk=waits.approval_id).exists()
+    question = waits.approval_id if waits is not None else None
+    asked = question is not None and visible_requests(user).filter(pk=question).exists()
     return {
         "job": job,
         "goal": readable(job.goal),
@@ -96,7 +96,6 @@ def context(
         "before": before,
         "editable": editable,
         "answerable": asked,
-        "request": ApprovalRequest.objects.filter(pk=waits.approval_id).first() if waits else None,
         "tools": [tool.name for tool in prompt.look(job, round=1, max_replans=0).tools] if editable else [],
         "general": [what for where, what in problems if _place(where) is None],
         "typed": typed is not None,

@@ -8,11 +8,12 @@ import yaml
 from django.db import transaction
 from django.utils import timezone
 
-from agents import choosing, profiles
+from agents import choosing, profiles, teams
 from agents.engine import children, intake
 from agents.engine.advance import advance
 from agents.engine.transitions import lock_job
 from agents.errors import InvalidInput, UnknownAgent
+from agents.llm import conversation
 from agents.models import Agent, AgentVersion, Job, Team, TeamMember, WorkflowVersion
 from agents.planning import prompt
 from agents.submit import submit
@@ -158,3 +159,14 @@ def test_a_workflow_is_drafted_from_words_and_waits_for_a_person(settings, endpo
     assert step_of(job, "draft").error_code == "invalid_answer"
     assert "A step does one thing" in step_of(job, "draft").error
     assert web.signed_in(user("eve")).get("/workflows/describe").status_code == 403
+
+
+def test_a_lead_that_goes_step_by_step_knows_its_team_and_a_part_leads_nothing():
+    lead, member = jobs.agent("lead"), jobs.agent("member")
+    team = Team.objects.create(name="pair", lead=lead)
+    TeamMember.objects.create(team=team, agent=member, part="Reads")
+    job = submit({"goal": "Read it", "team": "pair"}, user=user("ada"), now=timezone.now())[0]
+    assert "member: Reads" in conversation.build(job).messages[0]["content"]
+    part = Job(parent=job, team=team, agent=member)
+    assert "You lead" not in teams.told(part)
+    assert not teams.may_have(part, jobs.agent("stranger"))
