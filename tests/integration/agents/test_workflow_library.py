@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from agents.demo import repository
 from agents.models import Job, Repository, Workflow
+from agents.prompts.shipped import ensure_prompts
 from agents.states import JobState
 from agents.submit import submit
 from agents.workflows import shipped, versions
@@ -34,6 +35,7 @@ def remote(settings, endpoint, tmp_path):
     settings.ALLOW_LOCAL_REPOSITORIES = True
     user("grace", groups=("approvers",))
     ensure_policies(Group.objects.get(name="approvers"))
+    ensure_prompts(now=timezone.now())
     shipped.ensure_workflows(now=timezone.now())
     remote = repository.create(tmp_path)
     Repository.objects.create(name="sample", url=str(remote), owner=user("ada"))
