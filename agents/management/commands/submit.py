@@ -30,6 +30,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--repository", metavar="NAME")
         parser.add_argument("--agent", metavar="NAME")
+        parser.add_argument("--team", metavar="NAME", help="its lead gets the goal")
+        parser.add_argument(
+            "--planning", choices=["loop", "plan", "review"], help="of a goal; the agent's own by default"
+        )
+        parser.add_argument("--max-replans", type=int, metavar="N", help="how often a goal may be planned anew")
         parser.add_argument("--title", help="names a plan in lists")
         parser.add_argument("--priority", type=int, metavar="0-9")
         parser.add_argument("--max-cost", type=float, metavar="DOLLARS", help="for models, at most")
@@ -70,6 +75,9 @@ class Command(BaseCommand):
                 sys.exit(code)
 
 
+_BOUNDS = ("max_cost", "max_tokens", "max_replans")
+
+
 def _payload(options: dict[str, Any]) -> dict[str, Any]:
     """Raises InvalidInput."""
     payload: dict[str, Any] = {}
@@ -78,7 +86,7 @@ def _payload(options: dict[str, Any]) -> dict[str, Any]:
         payload = {"steps": given} if isinstance(given, list) else given
         if not isinstance(payload, dict):
             raise InvalidInput("A plan is a list of steps, or an object that holds them.", field="plan")
-    for name in ("goal", "repository", "agent", "title", "priority", "max_cost", "max_tokens"):
+    for name in ("goal", "repository", "agent", "team", "planning", "title", "priority", *_BOUNDS):
         if options[name] is not None:
             payload[name] = options[name]
     if options["label"]:
