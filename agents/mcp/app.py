@@ -11,8 +11,8 @@ from agents.mcp.server import Governed, create
 
 
 class Beside:
-    """`/mcp` and its metadata go to the MCP server, all else to `web`. It needs the lifespan of the web server, which is
-    that of the MCP server's own tasks."""
+    """`/mcp` and its metadata go to the MCP server, all else to `web`. It needs the lifespan of the web server, within
+    which the MCP server's own tasks run."""
 
     def __init__(self, web: ASGIApp, server: Governed | None = None) -> None:
         logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells of every request that a tool refuses

@@ -1,4 +1,4 @@
-"""The server's tools, each as an MCP tool: a call is a job of one step, which policy, people and the audit log govern."""
+"""The server's tools, each as an MCP tool: a call is a job of one step, governed like any other."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -77,8 +77,8 @@ def definition(tool: Tool) -> Definition:
     return Definition(
         name=to_wire(tool.name),
         title=tool.name,
-        description=f"{tool.summary} Runs on the server as a governed job: policy decides on it, and a person may have to "
-        "approve it first.",
+        description=f"{tool.summary} Runs on the server as a governed job: policy decides on it, and a person may have "
+        "to approve it first.",
         input_schema=schema,
         output_schema=_OUTPUT,
         annotations=ToolAnnotations(
@@ -110,7 +110,8 @@ async def start(tool: Tool, arguments: Mapping[str, Any], who: Caller) -> UUID:
 
 
 async def run(tool: Tool, arguments: Mapping[str, Any], who: Caller, ctx: Context[Any, Any]) -> CallToolResult:
-    """Submits the call and waits a while for its end."""
+    """Submits the call and waits a while for its end. Raises Refusal."""
+    who.need(Scope.JOBS_READ)
     wait_s = arguments.get("_wait_s", WAIT_S)
     if isinstance(wait_s, bool) or not isinstance(wait_s, int | float) or not 0 <= wait_s <= waiting.LONGEST_S:
         raise Refusal(f"_wait_s must be a number from 0 to {waiting.LONGEST_S}. (invalid_input)")

@@ -58,7 +58,8 @@ async def submit_job(
     ] = None,
     wait_s: Wait = 0,
 ) -> dict[str, Any]:
-    """Submits a job: a goal for an agent, steps that run as given, or a workflow. Each step is decided on by policy; what needs a person's approval waits for it. Returns the job, with its id and page."""
+    """Submits a job: a goal for an agent, steps that run as given, or a workflow. Each step is decided on by policy;
+    what needs a person's approval waits for it. Returns the job, with its id and page."""
     who = caller(Scope.JOBS_WRITE)
     given = {
         "goal": goal,
@@ -97,7 +98,8 @@ async def wait_job(
         Field(description="settled: until it has ended or waits for people; done: until it has ended."),
     ] = "settled",
 ) -> dict[str, Any]:
-    """Waits until a job has ended or waits for people, and tells its progress meanwhile. Returns the job; call it again where the time was too short."""
+    """Waits until a job has ended or waits for people, and tells its progress meanwhile. Returns the job; call it again
+    where the time was too short."""
     who, job_id = caller(Scope.JOBS_READ), job_id_of(job)
     await waiting.settled(job_id, who, timeout_s=timeout_s, until_done=until == "done", report=reporter(ctx))
     return await call(shown, job_id, who)

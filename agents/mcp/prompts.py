@@ -44,11 +44,12 @@ def get(name: str, given: Mapping[str, str], who: Caller) -> GetPromptResult:
     if given.get(REPOSITORY) and REPOSITORY not in properties:
         call["repository"] = given[REPOSITORY]
     definition = version.definition or {}
+    title = definition.get("title") or name
     text = (
-        f"Run the workflow “{definition.get('title') or name}” on this server. {str(definition.get('description') or '').strip()}\n\n"
+        f"Run the workflow “{title}” on this server. {_described(version)}\n\n"
         f"Call the tool submit_job with\n{json.dumps(call, indent=2, ensure_ascii=False)}\n\n"
-        "Then call wait_job with the job's id until the job has ended. Where it waits for people, tell me the addresses in "
-        "waits_for: only they can approve. At the end tell me the outcome and the outputs."
+        "Then call wait_job with the job's id until the job has ended. Where it waits for people, tell me the "
+        "addresses in waits_for: only they can approve. At the end tell me the outcome and the outputs."
     )
     message = PromptMessage(role="user", content=TextContent(type="text", text=text))
     return GetPromptResult(description=_described(version), messages=[message])

@@ -150,6 +150,9 @@ def test_a_token_does_what_its_scopes_say(server, ada):
         for name, arguments in (("submit_job", {"goal": "x"}), ("shell__exec", {"argv": ECHO}), ("list_approvals", {})):
             assert "scope_missing" in client.refused(name, **arguments)
         assert client.call("get_job", job=str(job.pk))["id"] == str(job.pk)
+    with outside(server.url, token(ada, "jobs:write")) as client:
+        assert set(client.tools()) == {"submit_job", "cancel_job"}
+        assert "scope_missing" in client.refused("shell__exec", argv=ECHO)
     with outside(server.url, token(ada, "approvals:read")) as client:
         assert set(client.tools()) == {"list_approvals"}
         with pytest.raises(MCPError, match="scope_missing"):
