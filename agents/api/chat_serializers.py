@@ -1,5 +1,6 @@
 """What the API answers about conversations."""
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
@@ -114,10 +115,12 @@ class TurnSerializer(serializers.ModelSerializer[Job]):
     def get_error(self, job: Job) -> str:
         return job.outcome if job.done and job.state != JobState.SUCCEEDED else ""
 
+    @extend_schema_field(QuestionSerializer(many=True))
     def get_questions(self, job: Job) -> list[dict[str, object]]:
         asked = ApprovalRequest.objects.filter(parent_id=str(job.pk), kind=ApprovalRequest.Kind.QUESTION)
         return list(QuestionSerializer(asked.order_by("created_at"), many=True).data)
 
+    @extend_schema_field(OfferSerializer(many=True))
     def get_offers(self, job: Job) -> list[dict[str, object]]:
         steps = Step.objects.filter(job=job, tool=PROPOSE, state=StepState.SUCCEEDED).order_by("seq")
         return [OfferSerializer(step).data for step in steps]

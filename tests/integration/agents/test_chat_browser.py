@@ -1,6 +1,7 @@
 """A conversation in a real browser: words come live, what changes is read anew, and hostile text stays text."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -36,7 +37,7 @@ def talk() -> Conversation:
     )
 
 
-def turn(of: Conversation, said: str, **fields: object) -> Job:
+def turn(of: Conversation, said: str, **fields: Any) -> Job:
     return web.job(user("ada"), kind="chat", goal=said, conversation=of, agent=of.agent, **fields)
 
 
