@@ -113,6 +113,8 @@ def recorded_facts(decision: Decision) -> dict[str, Any]:
         "risk_score": decision.facts.get("score"),
         "constraints": decision.constraints,
         "gives": decision.gives,
+        "unplanned": decision.facts.get("unplanned"),
+        "tainted": (decision.facts.get("tainted") or [])[:20],
     }
     return {name: value for name, value in known.items() if value}
 

@@ -35,22 +35,22 @@ WITH RECURSIVE up(id) AS (
   SELECT j.id FROM family f JOIN agents_job j ON j.parent_id = f.id
 )
 """
-# What others wrote fills the goal and the inputs of a job that a webhook started.
+# Told labels, and the calls whose rows do not say theirs. What others wrote fills the goal and the inputs of a job that a
+# webhook started.
 _SEEN = f"""
-{FAMILY}
-SELECT unnest(s.labels) AS label FROM family JOIN agents_step s ON s.job_id = family.id
- WHERE s.labels IS NOT NULL AND s.id <> %(step)s
-UNION
-SELECT jsonb_array_elements_text(s.decision->'gives') FROM family JOIN agents_step s ON s.job_id = family.id
- WHERE s.id <> %(step)s AND s.decision->'gives' IS NOT NULL
-   AND (s.attempt > 0 OR s.kind = 'job' AND s.started_at IS NOT NULL)
-UNION
-SELECT 'untrusted' FROM family JOIN agents_job j ON j.id = family.id WHERE j.trigger LIKE 'webhook:%%'
-"""  # noqa: S608 constants only
-_UNTOLD = f"""
-{FAMILY}
-SELECT s.tool, s.kind, s.arguments, s.result->'data' FROM family JOIN agents_step s ON s.job_id = family.id
- WHERE s.labels IS NULL AND s.attempt > 0 AND s.id <> %(step)s AND s.kind <> 'map'
+{FAMILY}, mine AS (
+  SELECT s.* FROM family JOIN agents_step s ON s.job_id = family.id WHERE s.id <> %(step)s
+), told(label) AS (
+  SELECT unnest(labels) FROM mine WHERE labels IS NOT NULL
+  UNION
+  SELECT jsonb_array_elements_text(decision->'gives') FROM mine
+   WHERE decision->'gives' IS NOT NULL AND (attempt > 0 OR kind = 'job' AND started_at IS NOT NULL)
+  UNION
+  SELECT 'untrusted' FROM family JOIN agents_job j ON j.id = family.id WHERE j.trigger LIKE 'webhook:%%'
+)
+SELECT label, NULL, NULL, NULL::jsonb, NULL::jsonb FROM told
+UNION ALL
+SELECT NULL, tool, kind, arguments, result->'data' FROM mine WHERE labels IS NULL AND attempt > 0 AND kind <> 'map'
 """  # noqa: S608 constants only
 
 
@@ -90,13 +90,10 @@ def seen(job_id: UUID, *, but: UUID | None = None) -> frozenset[str]:
     """The labels of all calls of the job's family that have begun, and those that policies gave them. but: leaves out
     this step's."""
     with connection.cursor() as cursor:
-        given = {"job": job_id, "step": but or UUID(int=0)}
-        cursor.execute(_SEEN, given)
-        found = {row[0] for row in cursor.fetchall()}
-        if not found >= EVERY:
-            cursor.execute(_UNTOLD, given)
-            found = found.union(*(_untold(row) for row in cursor.fetchall()))
-    return frozenset(found)
+        cursor.execute(_SEEN, {"job": job_id, "step": but or UUID(int=0)})
+        rows = cursor.fetchall()
+    told = {label for label, *_ in rows if label is not None}
+    return frozenset(told.union(*(_untold(row) for label, *row in rows if label is None)))
 
 
 def family(job_id: UUID) -> list[UUID]:

@@ -1,6 +1,7 @@
 """A model that obeys whatever it reads: an order in a file, a web page, an MCP server's answer or a tool's description leads
 to no write and no sending that people did not approve. The pack does it alone: the policy beside it allows everything."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from agents.states import JobState, StepState
 from approvals.models import ApprovalRequest
 from approvals.policy import importing, versions
 from audit.actor import Actor
+from audit.models import Record
 from tests.corpus import injection
 from tests.factories import mcp_servers, scripted_server
 from tests.factories.people import user
@@ -223,6 +225,8 @@ def test_a_plan_that_a_person_wrote_runs_and_what_flows_into_it_from_a_file_asks
         "unplanned": False, "tainted": [], "since": origin(step_of(job, "own"))["since"],
     }  # fmt: skip
     assert [found["at"] for found in origin(step_of(job, "flows"))["tainted"]] == ["path"]
+    decided = Record.objects.filter(event="step.decided", target_id=str(step_of(job, "flows").pk)).values_list("body")
+    assert [json.loads(body)["context"]["tainted"] for (body,) in decided] == [["path"]]
     assert (step_of(job, "read").labels, step_of(job, "own").labels) == (["untrusted"], [])
     assert labels.seen(job.pk) == {"untrusted"} and labels.untrusted(job.pk)
     anew = submit(one("a", "files.write", path="x", content="y"))

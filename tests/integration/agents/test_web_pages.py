@@ -468,7 +468,7 @@ def test_the_number_of_queries_does_not_grow_with_the_number_of_rows(django_asse
         web.request(web.step(job, "wait", state="waiting_approval"))
     client = web.signed_in(ada)
     for path in ("/", "/jobs/", f"/jobs/{job.pk}/"):
-        with django_assert_max_num_queries(40):
+        with django_assert_max_num_queries(48):
             get(client, path)
 
 

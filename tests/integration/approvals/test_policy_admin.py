@@ -75,6 +75,10 @@ FULL = {
         "time": {"days": ["mon", "fri"], "from": "09:00", "to": "17:00", "zone": "UTC", "outside": True},
         "spent": {"per": "owner", "hours": 24, "tools": ["git.*"], "calls": 10},
         "after": ["private"],
+        "carries": ["egress"],
+        "exposed": ["untrusted", "private"],
+        "unplanned": False,
+        "tainted": True,
     },
     "constraints": {
         "profile": "build",
