@@ -145,17 +145,25 @@ class McpTool(Tool):
     def _unchanged(self, server: McpServer, session: Session, box: Box) -> None:
         """Raises ToolDisabled where the server describes the tool in another way than was accepted; that is noted."""
         tools = session.listed(cancelled=box.cancelled, log=box.log)
-        found = {one.name: one for one in found_of(server, tools.values())}
-        mine = found.get(self.name)
-        if mine is not None and not mine.problem and digest_of(mine.definition) == self.pinned_sha256:
+        if _same(session, server, tools).get(self.name) == self.pinned_sha256:
             return
+        found = found_of(server, tools.values())
         worker = secrets.current().worker
         actor = Actor.worker(worker) if worker else Actor.system("mcp")
-        noting.note(server, list(found.values()), now=timezone.now(), actor=actor)
+        noting.note(server, found, now=timezone.now(), actor=actor)
         raise ToolDisabled(
             f"The MCP server {server.name} describes {self.name} in another way than was accepted: "
             "an administrator has to look at the change."
         )
+
+
+def _same(session: Session, server: McpServer, tools: Mapping[str, mcp_types.Tool]) -> Mapping[str, str]:
+    """{name of a usable tool: the digest of its definition}, worked out once for each listing of a session."""
+    known = session.known
+    if known is None or known[0] is not tools or known[1] != server.timeout_s:
+        found = [one for one in found_of(server, tools.values()) if not one.problem]
+        session.known = known = (tools, server.timeout_s, {one.name: digest_of(one.definition) for one in found})
+    return known[2]
 
 
 def _result(facts: Mapping[str, Any], session: Session, answer: mcp_types.CallToolResult) -> Result:

@@ -76,6 +76,8 @@ class Session:
         self.tools: dict[str, mcp_types.Tool] = {}
         self.era = ""
         self.said: dict[str, str] = {}
+        # of the listing that it was worked out from, for a time limit: the digest of each tool's definition
+        self.known: tuple[Mapping[str, mcp_types.Tool], int, Mapping[str, str]] | None = None
         self._mode = mode
         self._idle_s = idle_s
         self._client: Client | None = None
@@ -138,7 +140,7 @@ class Session:
         with _Listening(self, log) as heard:
 
             async def progress(done: float, total: float | None, message: str | None) -> None:
-                heard.put(" ".join(filter(None, (_share(done, total), message))))
+                heard.put(" ".join(filter(None, (_share(done, total), message)))[:2000] + "\n")
 
             future = self._soon(self._call, tool, dict(arguments), progress)
             try:
@@ -234,7 +236,7 @@ class Session:
         return await self._client.call_tool(tool, arguments, progress_callback=progress)
 
     async def _logged(self, params: mcp_types.LoggingMessageNotificationParams) -> None:
-        self._say(f"[{params.level}] {params.data}"[:2000])
+        self._say(f"[{params.level}] {params.data}"[:2000] + "\n")
 
     async def _heard(self, message: Any) -> None:
         if isinstance(message, mcp_types.ToolListChangedNotification):
@@ -257,11 +259,11 @@ class _Listening:
         heard = []
         while True:
             try:
-                heard.append(self._queue.get_nowait().rstrip("\n"))
+                heard.append(self._queue.get_nowait())
             except Empty:
                 break
         if heard:
-            self._log("\n".join(heard) + "\n")
+            self._log("".join(heard))
 
     def __enter__(self) -> "_Listening":
         with self._session._lock:
