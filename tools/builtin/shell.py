@@ -1,6 +1,7 @@
 """Commands in the sandbox: `shell.exec` takes words, `shell.script` takes text."""
 
 import shlex
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -254,12 +255,21 @@ _ENDED_BY = {
 }
 
 
+# What people do not know by its number.
+_SIGNALS: dict[int | None, str] = {
+    signal.SIGSEGV: " (SIGSEGV: it crashed)",
+    signal.SIGXCPU: " (SIGXCPU: out of CPU time)",
+    signal.SIGXFSZ: " (SIGXFSZ: a file would have been larger than one may be here)",
+    signal.SIGSYS: " (SIGSYS: a system call that the sandbox forbids)",
+}
+
+
 def _how_it_ended(ended: Completed) -> str:
     took = f"after {ended.duration_s:.1f} s"
     if ended.ended_by:
         return f"{_ENDED_BY.get(ended.ended_by, ended.ended_by)} {took}"
     if ended.signal is not None:
-        return f"killed by signal {ended.signal} {took}"
+        return f"killed by signal {ended.signal}{_SIGNALS.get(ended.signal, '')} {took}"
     return f"exit code {ended.exit_code} {took}"
 
 

@@ -116,7 +116,8 @@ Tools for Countersign. In the folder of the server:
     bin/manage plugin show $name.count_lines
     bin/manage plugin enable $name.count_lines --sha256 …
 
-Then restart the workers and the web server, and publish a rule for `$name.*`: what no rule names is denied.
+Then publish a rule for `$name.*`: what no rule names is denied. After an update of the package, restart the workers and
+the web server first.
 """)
 
 

@@ -30,6 +30,14 @@ def test_words_are_words_and_no_shell_reads_them(box: SandboxBox) -> None:
     assert result.data["exit_code"] == 0
 
 
+def test_a_file_that_grew_too_large_is_said_in_words(box: SandboxBox) -> None:
+    code = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); open('x', 'wb').truncate(1 << 40)"
+    assert (
+        "killed by signal 25 (SIGXFSZ: a file would have been larger"
+        in run("shell.exec", box, argv=["python3", "-c", code]).summary
+    )
+
+
 def test_a_command_that_fails_is_a_result_that_an_agent_reads(box: SandboxBox) -> None:
     result = run("shell.exec", box, argv=["sh", "-c", "echo out; echo err >&2; exit 3"])
     assert not result.ok

@@ -322,7 +322,7 @@ def _result(answer: Answer, box: Box, ask: Ask) -> Result:
     body, charset = texts.decoded(answer.body, content_type) if readable else ("", "")
     fine = 200 <= answer.status < 300
     length = answer.headers.get("content-length", "")
-    size = len(answer.body) if readable else length
+    size = len(answer.body) if readable else length or "an unknown number of"
     what = texts.media_type(content_type) or "no type"
     summary = f"{answer.status} from {answer.url.place}: {what}, {size} bytes{' and more' if answer.cut else ''}"
     if ask.method != "HEAD" and not readable and fine and length != "0":
