@@ -1,11 +1,16 @@
 """What happened, noted by the server itself as jobs end."""
 
+import logging
 from datetime import datetime
+
+from django.db import DatabaseError
 
 from agents.errors import InvalidInput
 from agents.memory import keeping
 from agents.memory.keeping import New, place_of, shorten
 from agents.models import Job, Memory
+
+log = logging.getLogger(__name__)
 
 GOAL_CHARS, OUTCOME_CHARS = 400, 1000
 
@@ -27,3 +32,5 @@ def job_ended(job: Job, *, now: datetime) -> None:
         keeping.note_episode(new, now=now)
     except InvalidInput:  # nothing of it can be shown
         return
+    except DatabaseError as error:  # a job ends, whether or not it is remembered
+        log.warning("memory.no_episode", extra={"job": str(job.pk), "error": type(error).__name__})

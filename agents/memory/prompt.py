@@ -17,9 +17,9 @@ def remembered(job: Job) -> list[dict[str, str]]:
     forgotten goes away. A model's words stand here only where a person admitted them."""
     scope = recall.scope_of(job)
     rows = (
-        Memory.objects.filter(state=Memory.State.ADMITTED, scope__in=scope.scopes, decided_at__lt=job.created_at)
+        Memory.objects.filter(state=Memory.State.ADMITTED, kind__in=[Memory.Kind.FACT, Memory.Kind.LESSON])
+        .filter(scope__in=scope.scopes, decided_at__lt=job.created_at)
         .filter(Q(untrusted=False) | Q(decided_by__isnull=False))
-        .exclude(kind=Memory.Kind.EPISODE)
         .exclude(expires_at__lte=job.created_at)
         .order_by("-decided_at", "-pk")
     )

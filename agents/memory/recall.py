@@ -62,6 +62,12 @@ SELECT m.id, m.kind, m.text, m.origin, m.untrusted, m.scope, m.job_id, m.created
   FROM near FULL JOIN worded USING (id) JOIN agents_memory m USING (id)
  ORDER BY score DESC, m.created_at DESC LIMIT %(limit)s
 """
+# For this transaction. Without the iterative scan a filter that lets one row in twenty through leaves a fiftieth of what
+# was asked for.
+_BY_INDEX = """
+SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.ef_search', %(ef)s, true),
+       set_config('hnsw.max_scan_tuples', %(most)s, true)
+"""
 _SIZE = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'agents_memory'::regclass"
 # What the last ANALYZE saw; the two last frequencies are the least and the greatest.
 _COMMON = """
@@ -156,12 +162,18 @@ def search(
         "words_any": WORDS_ANY,
         "common": _statistics()[1],
     }
-    near = _NO_NEAR
-    with transaction.atomic(), connection.cursor() as cursor:
-        if vector is not None:
-            near = _near(cursor, vector, given, exact)
-        cursor.execute(f"WITH {near}, {_WORDS.format(mine=_MINE)} {_JOINED}", given)
-        return [_found(row) for row in cursor.fetchall()]
+    if vector is None:
+        return _run(_NO_NEAR, given)
+    size = len(vector.values)
+    given |= {"vector": vectors.literal(vector.values), "model": vector.model, "dimensions": size}
+    if exact is None:
+        exact = _few(given)
+    if exact or size > vectors.HNSW_DIMENSIONS_MAX:
+        return _run(_NEAR.format(cast="", size="", mine=_MINE), given)
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_BY_INDEX, {"ef": str(EF_SEARCH), "most": str(SCAN_MOST)})
+        return _run(_NEAR.format(cast=f"::vector({size})", size=f"({size})", mine=_MINE), given)
 
 
 def alike(memory: Memory, scope: Scope, *, now: datetime, limit: int = 5) -> list[Found]:
@@ -178,20 +190,18 @@ def alike(memory: Memory, scope: Scope, *, now: datetime, limit: int = 5) -> lis
     return [one for one in found if one.id != memory.pk][:limit]
 
 
-def _near(cursor: Any, vector: Vector, given: dict[str, Any], exact: bool | None) -> str:
-    size = len(vector.values)
-    given |= {"vector": vectors.literal(vector.values), "model": vector.model, "dimensions": size}
-    if exact is None:
-        few = max(EXACT_MOST, _statistics()[0] // EXACT_PART)
+def _run(near: str, given: dict[str, Any]) -> list[Found]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"WITH {near}, {_WORDS.format(mine=_MINE)} {_JOINED}", given)
+        return [_found(row) for row in cursor.fetchall()]
+
+
+def _few(given: dict[str, Any]) -> bool:
+    """Are there so few entries in the scope that every vector is compared?"""
+    few = max(EXACT_MOST, _statistics()[0] // EXACT_PART)
+    with connection.cursor() as cursor:
         cursor.execute(_HOW_MANY, {**given, "most": few + 1})
-        exact = cursor.fetchone()[0] <= few
-    if exact or size > vectors.HNSW_DIMENSIONS_MAX:
-        return _NEAR.format(cast="", size="", mine=_MINE)
-    # without it a filter that lets one row in twenty through leaves a fiftieth of what was asked for
-    cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-    cursor.execute(f"SET LOCAL hnsw.ef_search = {EF_SEARCH}")
-    cursor.execute(f"SET LOCAL hnsw.max_scan_tuples = {SCAN_MOST}")
-    return _NEAR.format(cast=f"::vector({size})", size=f"({size})", mine=_MINE)
+        return bool(cursor.fetchone()[0] <= few)
 
 
 _known: tuple[float, int, list[str]] | None = None  # when (`time.monotonic()`), and what `_statistics` gave

@@ -91,6 +91,12 @@ class Memory(models.Model):
             models.Index(fields=["scope", "state", "-created_at"], name="memory_scope"),
             models.Index(fields=["state", "-created_at"], name="memory_state"),
             models.Index(fields=["repository"], condition=Q(repository__isnull=False), name="memory_repository"),
+            models.Index(
+                fields=["scope", "-decided_at"],
+                condition=Q(state="admitted", kind__in=["fact", "lesson"])
+                & (Q(untrusted=False) | Q(decided_by__isnull=False)),
+                name="memory_told",
+            ),
             models.Index(fields=["expires_at"], condition=Q(expires_at__isnull=False), name="memory_expiry"),
         ]
         constraints = [

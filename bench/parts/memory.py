@@ -3,16 +3,18 @@
 import random
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 from django.contrib.auth.models import User
+from django.db import connection
 
 from agents.memory import recall, vectors
 from agents.memory.recall import Scope, Vector
 from agents.models import Repository
 from audit.ids import uuid7
 from bench.parts.figures import Figure, percentile
-from bench.parts.servers import Servers
+from bench.parts.servers import TICKS, Servers
 from config.devstack import prepare
 
 REACH_MS, REACH_RECALL = 50.0, 0.95
@@ -117,13 +119,16 @@ def _question(owner: psycopg.Connection, chance: random.Random) -> tuple[str, Ve
 
 def _measure(name: str, scope: str, questions: list[tuple[str, Vector]]) -> list[Figure]:
     whose, now = Scope(scopes=(scope,), any_agent=True), datetime.now(UTC)
-    took, shares = [], []
+    took: list[float] = []
+    shares: list[float] = []
     for text, vector in questions[:5]:  # the first find cold caches
         recall.search(text, whose, vector=vector, now=now)
+    before = _cpu_s()
     for text, vector in questions:
         began = time.perf_counter()
         recall.search(text, whose, vector=vector, now=now)
         took.append((time.perf_counter() - began) * 1000)
+    cpu_ms = (_cpu_s() - before) * 1000 / len(questions)
     for _, vector in questions:
         near = [
             {one.id for one in recall.search("", whose, vector=vector, now=now, limit=NEAREST, exact=exact)}
@@ -135,6 +140,7 @@ def _measure(name: str, scope: str, questions: list[tuple[str, Vector]]) -> list
         Figure(
             name=f"memory search, {name}: p95", value=percentile(took, 95), unit="ms", reach=REACH_MS, at_least=False
         ),
+        Figure(name=f"its CPU time, ours and PostgreSQL's, {name}: mean", value=cpu_ms, unit="ms"),
         Figure(
             name=f"its recall of the {NEAREST} nearest, {name}",
             value=sum(shares) / len(shares),
@@ -142,6 +148,13 @@ def _measure(name: str, scope: str, questions: list[tuple[str, Vector]]) -> list
             reach=REACH_RECALL,
         ),
     ]
+
+
+def _cpu_s() -> float:
+    """Of this thread and of the server process that serves it."""
+    connection.ensure_connection()
+    fields = Path(f"/proc/{connection.connection.info.backend_pid}/stat").read_text().rpartition(")")[2].split()
+    return time.thread_time() + (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def _weights() -> list[float]:
