@@ -10,6 +10,7 @@ from tools import registry
 from tools.builtin import commands, handed, running, script
 from tools.egress.allowlist import PATTERNS_MAX, Allowlist
 from tools.errors import InvalidArguments, ToolRefused
+from tools.risk.hosts import hosts_of
 from tools.risk.programs import command_of
 from tools.spec import Box, Completed, Effect, Limits, Result, Risk, RiskScore, Tool
 
@@ -289,7 +290,8 @@ def _hosts(arguments: Mapping[str, Any]) -> Allowlist:
 
 def _with_network(score: RiskScore, arguments: Mapping[str, Any]) -> RiskScore:
     """A command with a network may send what it reads, and run what it fetched: people are asked."""
-    hosts = arguments.get("network")
+    # as the wire has them: letters that look like others do not pass for them
+    hosts = hosts_of("shell.exec", arguments) or arguments.get("network")
     if not hosts:
         return score
     reasons = [reason for reason in score.reasons if "the sandbox does not have" not in reason]

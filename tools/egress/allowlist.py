@@ -86,6 +86,8 @@ def pattern_of(text: str) -> Pattern:
         ToolRefused: it is none of these, or a `*.` over a whole top-level domain or an address.
     """
     name, port = text, None
+    if "/" in text:
+        raise ToolRefused(f"{text[:100]!r} is more than a host: leave out what stands before and after its name.")
     if not (text.startswith("[") and text.endswith("]")) and ":" in text:
         name, _, number = text.rpartition(":")
         if ":" in name and not name.startswith("["):

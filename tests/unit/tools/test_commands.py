@@ -55,6 +55,11 @@ def test_what_find_finds_is_told_as_people_write_it() -> None:
     assert "changes ../{}" in told
 
 
+def test_hosts_are_told_as_the_wire_has_them() -> None:
+    reasons = Exec().risk({"argv": ["ls"], "network": ["p\u0443pi.org"]}).reasons
+    assert reasons[0] == "it may reach xn--ppi-dfd.org over the network"
+
+
 def test_a_module_is_named_with_all_that_runs_before_it() -> None:
     read = commands.read([["python3", "-m", "json.tool", "a.json"]])
     assert {"json.py", "json/__init__.py", "json/tool.py", "json/tool/__main__.py"} <= set(read.scripts)
