@@ -36,9 +36,10 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
     import django
 
     django.setup()
-    from bench.parts import asking, mcp
+    from bench.parts import asking, mcp, memory
 
-    return [*asking.figures(servers, quick=quick), *mcp.figures(servers, quick=quick)]
+    parts = (asking, mcp, memory)
+    return [figure for part in parts for figure in part.figures(servers, quick=quick)]
 
 
 if __name__ == "__main__":
