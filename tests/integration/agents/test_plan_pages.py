@@ -129,6 +129,22 @@ def test_a_plan_that_is_sent_back_is_made_anew():
     assert Step.objects.get(job=job, key="review-1").result["text"] == "Not like this: Do not ship."
 
 
+def test_a_plan_is_read_and_changed_by_api():
+    job = proposed()
+    there, ada = f"/api/v1/jobs/{job.pk}/plans", web.signed_in(user("ada"))
+    shown = ada.get(there).json()["results"]
+    assert [(one["number"], one["author"], one["forecast"]["ship"]["effect"]) for one in shown] == [(1, "", "ask")]
+    send = lambda **given: ada.post(there, {"plan": 1, **given}, content_type="application/json")  # noqa: E731
+    wrong = send(steps=[{"key": "look", "tool": "test.nothing"}])
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_plan"), wrong.content
+    made = send(steps=[{"key": "look", "tool": "test.read", "arguments": {"text": "mine"}}], note="Enough.")
+    assert made.status_code == 201, made.content
+    assert (made.json()["number"], made.json()["author"], made.json()["note"]) == (2, "ada", "Enough.")
+    late = send(steps=[{"key": "other", "tool": "test.read"}])
+    assert (late.status_code, late.json()["code"]) == (409, "not_now")
+    assert web.signed_in(user("eve")).get(there).status_code == 404
+
+
 def ended(agent: Agent, state: str, *, cost: str = "0", days: int = 1) -> Job:
     at = timezone.now() - timedelta(days=days)
     return web.job(
