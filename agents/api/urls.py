@@ -6,9 +6,11 @@ from agents.api import openapi, triggers  # noqa: F401  its extensions must be k
 from agents.api.artifacts import ArtifactContent, ArtifactDetail, ArtifactList
 from agents.api.catalogue import AgentList, Me, ModelList, RepositoryList, ToolList
 from agents.api.chats import ChatDetail, ChatJobs, ChatLinkDetail, ChatLinks, ChatList, JobStream, TurnList
+from agents.api.evaluations import EvaluationDetail, EvaluationList, JobFeedback, PromptList
 from agents.api.items import ItemList
 from agents.api.jobs import JobCancel, JobDetail, JobFork, JobList, JobPause, JobResume, JobRetry, JobShare
 from agents.api.memories import MemoryDetail, MemoryList, MemorySearch
+from agents.api.plans import PlanList
 from agents.api.steps import EventList, StepDetail, StepList, StepResolve
 from agents.api.tenants import TenantDetail, TenantList
 from agents.api.undoing import JobStopUndoing
@@ -31,6 +33,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/steps/<str:key>/items", ItemList.as_view(), name="step-items"),
     path("jobs/<uuid:job_id>/steps/<str:key>/resolve", StepResolve.as_view(), name="step-resolve"),
     path("jobs/<uuid:job_id>/events", EventList.as_view(), name="events"),
+    path("jobs/<uuid:job_id>/plans", PlanList.as_view(), name="plans"),
     path("jobs/<uuid:job_id>/artifacts", ArtifactList.as_view(), name="artifacts"),
     path("jobs/<uuid:job_id>/artifacts/<uuid:artifact_id>", ArtifactDetail.as_view(), name="artifact"),
     path("jobs/<uuid:job_id>/artifacts/<uuid:artifact_id>/content", ArtifactContent.as_view(), name="artifact-content"),
@@ -41,6 +44,7 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/retry", JobRetry.as_view(), name="job-retry"),
     path("jobs/<uuid:job_id>/fork", JobFork.as_view(), name="job-fork"),
     path("jobs/<uuid:job_id>/share", JobShare.as_view(), name="job-share"),
+    path("jobs/<uuid:job_id>/feedback", JobFeedback.as_view(), name="job-feedback"),
     path("jobs/<uuid:job_id>/stream", JobStream.as_view(), name="job-stream"),
     path("chats", ChatList.as_view(), name="chats"),
     path("chats/<uuid:talk_id>", ChatDetail.as_view(), name="chat"),
@@ -54,6 +58,9 @@ urlpatterns = [
     path("memories", MemoryList.as_view(), name="memories"),
     path("memories/search", MemorySearch.as_view(), name="memory-search"),
     path("memories/<uuid:memory_id>", MemoryDetail.as_view(), name="memory"),
+    path("prompts", PromptList.as_view(), name="prompts"),
+    path("evaluations", EvaluationList.as_view(), name="evaluations"),
+    path("evaluations/<uuid:evaluation_id>", EvaluationDetail.as_view(), name="evaluation"),
     path("repositories", RepositoryList.as_view(), name="repositories"),
     path("workflows", WorkflowList.as_view(), name="workflows"),
     path("workflows/validate", WorkflowValidate.as_view(), name="workflow-validate"),

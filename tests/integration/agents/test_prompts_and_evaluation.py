@@ -19,7 +19,7 @@ from approvals.defaults import ensure_policies
 from approvals.models import ApprovalRequest
 from tests.factories import jobs, scripted_server
 from tests.factories.people import user
-from tests.integration.agents import web
+from tests.integration.agents import api, web
 from tests.integration.agents.driving import run_all, step_of
 from tests.integration.agents.test_web_pages import strict
 from tests.unit.agents.test_prompts import PROMPT
@@ -251,3 +251,24 @@ def test_pages_show_tests_compare_versions_and_start_an_evaluation():
     assert client.post("/agents/prompts/greet/2/act", {"do": "retire"}).status_code == 403
     client = web.signed_in(user("zoe"))
     assert client.post(f"/jobs/{job.pk}/feedback", {"thumb": "up"}).status_code == 404
+
+
+def test_the_api_lists_prompts_tries_cases_and_takes_feedback():
+    published()
+    client = api.client(user("ada"))
+    assert [one["in_force"] for one in client.get("/api/v1/prompts").json()["results"]] == [1]
+    cases = {"name": "hello", "cases": [{"name": "ada", "inputs": {"who": "Ada"}, "expect": ["answer.words != ''"]}]}
+    started = client.post("/api/v1/evaluations", {"suite": json.dumps(cases), "arms": ["prompt:greet"]}, format="json")
+    assert started.status_code == 201, started.content
+    job = Job.objects.get(pk=started.json()["trials"][0]["job"])
+    run_all(job)
+    told = client.get(f"/api/v1/evaluations/{started.json()['id']}").json()
+    assert told["finished_at"] is not None
+    assert [(one["arm"], one["passed"], one["judged"]) for one in told["results"]] == [("prompt:greet@1", 1, 1)]
+    for wrong in ({"suite": "name: x", "arms": ["agent:x"]}, {"suite": json.dumps(cases), "arms": ["agent:nobody"]}):
+        assert client.post("/api/v1/evaluations", wrong, format="json").status_code == 400
+    at = f"/api/v1/jobs/{job.pk}/feedback"
+    assert client.post(at, {"thumb": "up", "step": "ask"}, format="json").json() == {"up": 1, "down": 0, "mine": "up"}
+    assert client.post(at, {"thumb": "sideways"}, format="json").status_code == 400
+    assert client.post(at, {"thumb": "up", "step": "none"}, format="json").status_code == 404
+    assert api.client(user("zoe")).post(at, {"thumb": "up"}, format="json").status_code == 404

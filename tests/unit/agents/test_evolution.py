@@ -21,7 +21,7 @@ def test_parents_are_the_same_whenever_they_are_asked_for():
         assert first == again
         assert first.operator == ("cross" if number % 2 else "mutate")
         assert len({one.sha256 for one in first.parents}) == len(first.parents) == 1 + number % 2
-        assert all(one.score < 3 for one in first.parents)
+        assert all((one.score or 0) < 3 for one in first.parents)
     assert population.brood(best_first, job_id=job, generation=2, number=0).parents == (best_first[0],)
 
 

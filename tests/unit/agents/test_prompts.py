@@ -36,7 +36,7 @@ def problems(source: str) -> str:
 @pytest.mark.parametrize("name", sorted(shipped.sources()))
 def test_every_shipped_prompt_is_right_and_passes_its_tests(name):
     found = check(shipped.sources()[name])
-    assert found.problems == ()
+    assert found.problems == () and found.data is not None
     assert found.data["name"] == name
     outcomes = testing.run(found.data)
     assert [one for one in outcomes if not one.ok] == []
