@@ -17,7 +17,7 @@ from tests.integration.agents.test_engine import step, submit
 from tests.integration.agents.worker import worker
 from tests.stack import wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tools import admission
 from tools.mcp.models import McpServer
 from tools.models import ToolDefinition
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.django_db(transaction=True)
 HELLO = "mcp.told.say_hello"
 
 

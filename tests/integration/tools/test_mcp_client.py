@@ -25,7 +25,7 @@ from tools.mcp.models import McpServer
 from tools.models import SecretHandle, ToolDefinition
 from tools.workspaces import remove
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.django_db(transaction=True)
 BY = Actor.system("test")
 HELLO, COUNT, SLOW = "mcp.told.say_hello", "mcp.told.count", "mcp.told.slow"
 

@@ -15,7 +15,7 @@ from tools.errors import ToolFailed, ToolRefused
 from tools.mcp import sessions
 from tools.workspaces import remove
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.django_db(transaction=True)
 ECHO, SLOW = "mcp.web.echo", "mcp.web.slow"
 
 

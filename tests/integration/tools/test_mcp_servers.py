@@ -11,7 +11,7 @@ from tests.factories.policies import publish
 from tests.integration.agents.test_engine import run_queued, step, submit
 from tools.mcp import sessions
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.django_db(transaction=True)
 COMMITTER = {f"GIT_{who}_{what}": "ada@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
