@@ -50,6 +50,7 @@ class Door(Tool):
         if say == "refuse":
             raise ToolRefused("not \udcff\0.", name="\udcff\0")
         data = {"said": say, "nul": "a\0b", "name": "\udcff", "half\ud800": ["é\udcc3"]}
+        data |= {"numbers": (float("nan"), 2**60, 1.5, True, None), "other": {b"x"}}
         return Result(ok=True, summary=say, data=data, text=say + "\x1b[1m")
 
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
@@ -198,8 +199,9 @@ def test_no_secret_and_no_control_character_leaves_the_door(call: Call, run: Cal
 
 def test_what_leaves_the_door_fits_a_row(call: Call, run: Callable[..., Result]) -> None:
     """Names of files may be no Unicode; a step whose end no row takes would be begun again and again."""
+    others = {"numbers": ["nan", str(2**60), 1.5, True, None], "other": "{b'x'}"}
     result = run(call, permit_for(call))
-    assert result.data == {"said": "hello", "nul": "ab", "name": "\\xff", "half\\ud800": ["é\\xc3"]}
+    assert result.data == {"said": "hello", "nul": "ab", "name": "\\xff", "half\\ud800": ["é\\xc3"], **others}
     with pytest.raises(ToolRefused) as refused:
         run(replace(call, arguments={"say": "refuse"}), permit_for(replace(call, arguments={"say": "refuse"})))
     assert (refused.value.message, refused.value.details) == ("not \\xff.", {"name": "\\xff"})
