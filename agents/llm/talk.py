@@ -1,7 +1,7 @@
 """What a turn of a conversation knows of it: the summary of its older part, the turns since with the calls they made, and
 what became of the jobs that were started from it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from agents.llm import transcript
@@ -48,11 +48,6 @@ def before(job: Job, read: Callable[[list[Step]], list[Turn]]) -> list[dict[str,
     elif left_out:
         messages.insert(0, _note("Older messages are left out here."))
     return messages
-
-
-def length(jobs: Sequence[Job]) -> int:
-    """How many characters these turns take where the agent is asked, about."""
-    return sum(len(one.goal) + len(one.outcome) for one in jobs)
 
 
 def _turn(job: Job, read: Callable[[list[Step]], list[Turn]]) -> list[dict[str, Any]]:
