@@ -20,7 +20,7 @@ K = 60
 DEPTH = 40  # of each list
 # In a scope with no more entries than this, or than this part of all, every vector is compared: the index would have to
 # look at so many of others to find forty of these.
-EXACT_MOST, EXACT_PART = 1000, 200
+EXACT_MOST, EXACT_PART = 5000, 200
 WORDS_ALL, WORDS_ANY = 200, 600  # candidates that have all of the words, or any of them, at most
 COMMON, COMMON_FROM = (
     0.02,
