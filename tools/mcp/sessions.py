@@ -28,6 +28,7 @@ from tools.mcp.stdio import StdioWay
 from tools.mcp.web import Web, place, web_streams
 
 SESSIONS_MAX = 64
+_IDLE_LEAST_S = 5.0  # between the opening and the call itself; idle_s 0 is closed by its caller
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _open: dict[Hashable, Session] = {}
@@ -126,7 +127,7 @@ def _made(server: McpServer, box: SandboxBox, given: dict[str, str]) -> Session:
     else:
         web = WebWay(_web(server, box, given))
         way = lambda say: web  # noqa: E731
-    return Session(server.name, way, mode=server.protocol, idle_s=float(server.idle_s))
+    return Session(server.name, way, mode=server.protocol, idle_s=max(_IDLE_LEAST_S, server.idle_s))
 
 
 def _web(server: McpServer, box: SandboxBox, given: dict[str, str]) -> Web:

@@ -29,6 +29,7 @@ from tools.egress.record import Connection, Connections
 from tools.errors import ToolError, ToolRefused
 
 EVENT_MAX_BYTES = 8 * 1024**2
+BODY_MAX_BYTES = 16 * 1024**2  # of an answer that is no stream of events
 _CONNECT_S = 15.0
 _READ_S = 3900.0  # longer than any call may take: its own deadline ends it
 
@@ -66,7 +67,7 @@ def place(url: str) -> str:
 @asynccontextmanager
 async def web_streams(web: Web) -> AsyncIterator[TransportStreams]:
     """The streams of a session with this server."""
-    headers = {"Authorization": f"Bearer {web.token}"} if web.token else {}
+    headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {web.token}"} if web.token else {})}
     async with (
         httpx2.AsyncClient(
             transport=_Transport(web),
@@ -121,6 +122,34 @@ class _Transport(httpx2.AsyncHTTPTransport):
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=context, network_backend=_Backend(web), max_connections=20, keepalive_expiry=60.0
         )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answers are bounded, and none is compressed: a small one could become one without end."""
+        response = await super().handle_async_request(request)
+        coding = response.headers.get("content-encoding", "identity")
+        if coding != "identity":
+            await response.aclose()
+            raise httpx2.RemoteProtocolError(f"The answer is encoded as {coding[:40]}, which was not asked for.")
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            assert isinstance(response.stream, httpx2.AsyncByteStream)
+            response.stream = _Bounded(response.stream)
+        return response
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    def __init__(self, inner: httpx2.AsyncByteStream) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = BODY_MAX_BYTES
+        async for chunk in self._inner:
+            left -= len(chunk)
+            if left < 0:
+                raise httpx2.RemoteProtocolError(f"The answer is longer than {BODY_MAX_BYTES} bytes.")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 class _Backend(AsyncNetworkBackend):

@@ -10,9 +10,11 @@ from tests.factories import mcp_http as web
 from tests.factories import mcp_servers as servers
 from tests.factories.mcp_calls import Job
 from tests.factories.secrets import VALUE, a_handle
+from tests.integration.tools import web_server
 from tools import labels, registry
 from tools.errors import ToolFailed, ToolRefused
-from tools.mcp import sessions
+from tools.mcp import session, sessions
+from tools.mcp import web as reached
 from tools.workspaces import remove
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -152,3 +154,19 @@ def test_a_server_that_is_away_says_so(job, serve):
         servers.look(made)
     made.refresh_from_db()
     assert "127.0.0.1" in made.problem
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content_Encoding": "gzip"}])
+def test_an_answer_without_bounds_is_not_read(settings, monkeypatch, headers):
+    monkeypatch.setattr(reached, "BODY_MAX_BYTES", 1000)
+    monkeypatch.setattr(session, "OPEN_S", 5.0)
+    with web_server.serve() as server:
+        settings.EGRESS_EXCEPTIONS = [f"127.0.0.1:{server.port}"]
+        url = server.page(
+            "/mcp", '{"jsonrpc": "2.0", "id": 1, "result": "' + "x" * 5000, Content_Type="application/json", **headers
+        )
+        made = servers.made("web", transport="http", url=url, protocol="legacy")
+        with pytest.raises(ToolFailed):
+            servers.look(made)
+        made.refresh_from_db()
+        assert "longer than 1000 bytes" in made.problem or "not asked for" in made.problem, made.problem
