@@ -149,6 +149,8 @@ def test_a_change_of_an_agent_is_recorded_with_who_and_which_fields(browser, roo
         "instructions": "Work.",
         "tools": "files.*,git.*",
         "model": "",
+        "planning": "loop",
+        "labels": "{}",
         "max_steps": 10,
         "max_tokens": 1000,
         "enabled": "on",
