@@ -70,8 +70,11 @@ class Command(BaseCommand):
         while not running.go_on(found, now=timezone.now()):
             if time.monotonic() >= until:
                 return False
-            time.sleep(LOOK_S)
+            self._pause()
         return True
+
+    def _pause(self) -> None:
+        time.sleep(LOOK_S)
 
     def _tell(self, found: Evaluation, options: dict[str, Any]) -> None:
         trials = list(found.trials.all())
