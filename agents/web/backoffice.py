@@ -34,7 +34,8 @@ GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("agents.WorkerProcess", "memory", "Who serves which queue"),
             ("agents.Tenant", "balance", "Whose share of the workers it is, and its bounds"),
             ("agents.RateLimit", "speed", "How often tools and models are called"),
-            ("tools.ToolDefinition", "extension", "What plugins bring, and whether it may be used"),
+            ("tools.ToolDefinition", "extension", "What plugins and MCP servers bring, and whether it may be used"),
+            ("tools.McpServer", "hub", "Servers by others that lend their tools"),
         ],
     ),
     (

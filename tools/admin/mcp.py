@@ -53,6 +53,9 @@ class McpServerForm(forms.ModelForm):
             *("network", "profile", "url", "auth", "secret", "client_id", "issuer", "scopes", "timeout_s", "idle_s"),
         ]
         labels: ClassVar[dict[str, str]] = {"url": "URL", "env": "Variables", "client_id": "Client id"}
+        widgets: ClassVar[dict[str, forms.Widget]] = {
+            name: UnfoldAdminTextareaWidget(attrs={"rows": 2}) for name in ("env", "secrets")
+        }
 
 
 @admin.register(McpServer)
