@@ -5,7 +5,7 @@ import math
 import time
 from uuid import UUID
 
-from django.db import connection
+from django.db import DataError, connection
 from django.utils import timezone
 
 from agents import feed
@@ -22,6 +22,12 @@ from tools.spec import Call, Result
 log = logging.getLogger(__name__)
 
 SETTLE_AGAIN_S = 0.5
+
+
+class NotStored(ToolError):
+    """What came of the call is nothing that a row or a record can hold."""
+
+    code = "result_not_stored"
 
 
 class Interrupted(ToolError):
@@ -88,7 +94,8 @@ def act(
 
 
 def settle_patiently(step: Step, outcome: Result | ToolError, held: Held, delivery: Delivery) -> None:
-    """Writes the end down, and tries again while the database is away and the lease lasts.
+    """Writes the end down, and tries again while the database is away and the lease lasts. An end that no row can hold
+    is written as a failure that says so: begun anew it would come to the same.
 
     Raises:
         OperationalError, InterfaceError: it did not come back in time. The sweeper takes the step over.
@@ -105,3 +112,8 @@ def settle_patiently(step: Step, outcome: Result | ToolError, held: Held, delive
                 raise
             log.warning("step.settle_again", extra=extra)
             time.sleep(SETTLE_AGAIN_S)
+        except (DataError, ValueError) as error:
+            if isinstance(outcome, NotStored):
+                raise
+            log.exception("step.not_stored", extra={"attempt": step.attempt})
+            outcome = NotStored(f"It ran, but what came of it cannot be written down ({type(error).__name__}).")

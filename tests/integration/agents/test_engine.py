@@ -8,11 +8,11 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from agents import feed
-from agents.engine import answers, intake
+from agents.engine import acting, answers, intake
 from agents.engine.cancel import cancel_job
 from agents.engine.execute import Claim, Delivery, claim_step, execute
 from agents.engine.intake import NewJob, NewStep, create_job
-from agents.engine.leases import leases
+from agents.engine.leases import Held, leases
 from agents.engine.recover import expire_leases, republish
 from agents.engine.settle import settle
 from agents.errors import InvalidPlan, QueueFull
@@ -358,3 +358,15 @@ def test_a_doubt_is_resolved_by_api_once(test_tools, client):
     assert again.status_code == 409
     wrong = client.post(url, {"happened": "maybe"}, content_type="application/json")
     assert wrong.status_code == 400
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+def test_an_end_that_no_row_can_hold_is_a_failure_that_says_so_and_not_a_lost_worker(text):
+    publish(("test.*", "allow"))
+    job = submit(step("a"))
+    claim = begin(job.steps.get())
+    held = Held(claim.step.pk, claim.step.attempt)
+    acting.settle_patiently(claim.step, Result(ok=True, summary=text, text=text), held, HERE)
+    one = job.steps.get()
+    assert (one.state, one.error_code) == (StepState.FAILED, "result_not_stored")
+    assert "cannot be written down" in one.error
