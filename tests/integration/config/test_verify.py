@@ -24,6 +24,7 @@ from tests.factories import approvals
 from tests.factories.policies import publish
 from tests.smtpserver import Inbox
 from tests.stack import Stack
+from tools import registry
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -141,7 +142,8 @@ def test_policies_must_name_every_tool_and_quorums_must_be_reachable():
     approvals.approvers("alan")
     assert one(governance.quorums()).result == "pass"
     publish(("git.*", "allow"))
-    assert "files.list" in one(governance.tools_covered()).says
+    first = next(tool.name for tool in registry.every() if not tool.name.startswith("git."))
+    assert first in one(governance.tools_covered()).says
 
 
 @pytest.mark.django_db
