@@ -5,34 +5,112 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('tools', '0001_initial'),
+        ("tools", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='SecretHandle',
+            name="SecretHandle",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text='how calls name it: deploy-token', max_length=63, unique=True)),
-                ('description', models.CharField(blank=True, help_text='what it opens, and who rotates it', max_length=300)),
-                ('source', models.CharField(choices=[('file', 'a file beneath SECRETS_DIR'), ('env', "a variable of the worker's environment")], default='file', max_length=4)),
-                ('place', models.CharField(help_text="the file's path beneath SECRETS_DIR, or a variable such as AGENT_SECRET_DEPLOY", max_length=300)),
-                ('tools', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=253), default=list, help_text='Which tools may use it; * matches any part: shell.exec, git.*', size=50)),
-                ('agents', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=253), default=list, help_text='Agents that may use it; * is every job, also those without an agent', size=100)),
-                ('groups', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=253), default=list, help_text="Groups whose members' jobs may use it; * is everybody", size=100)),
-                ('hosts', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=253), blank=True, default=list, help_text='Where it may be sent: api.example.org, *.example.org, host:port. Empty: nowhere', size=50)),
-                ('env_names', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=253), blank=True, default=list, help_text='Variables in which commands may be given it: NPM_TOKEN. Empty: to no command', size=20)),
-                ('enabled', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('rotated_at', models.DateTimeField(blank=True, editable=False, help_text='when its value last changed', null=True)),
-                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('value_tag', models.CharField(blank=True, editable=False, help_text='keyed hash of the value, to see that it changed', max_length=64)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(help_text="how calls name it: deploy-token", max_length=63, unique=True)),
+                (
+                    "description",
+                    models.CharField(blank=True, help_text="what it opens, and who rotates it", max_length=300),
+                ),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[
+                            ("file", "a file beneath SECRETS_DIR"),
+                            ("env", "a variable of the worker's environment"),
+                        ],
+                        default="file",
+                        max_length=4,
+                    ),
+                ),
+                (
+                    "place",
+                    models.CharField(
+                        help_text="the file's path beneath SECRETS_DIR, or a variable such as AGENT_SECRET_DEPLOY",
+                        max_length=300,
+                    ),
+                ),
+                (
+                    "tools",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=253),
+                        default=list,
+                        help_text="Which tools may use it; * matches any part: shell.exec, git.*",
+                        size=50,
+                    ),
+                ),
+                (
+                    "agents",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=253),
+                        default=list,
+                        help_text="Agents that may use it; * is every job, also those without an agent",
+                        size=100,
+                    ),
+                ),
+                (
+                    "groups",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=253),
+                        default=list,
+                        help_text="Groups whose members' jobs may use it; * is everybody",
+                        size=100,
+                    ),
+                ),
+                (
+                    "hosts",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=253),
+                        blank=True,
+                        default=list,
+                        help_text="Where it may be sent: api.example.org, *.example.org, host:port. Empty: nowhere",
+                        size=50,
+                    ),
+                ),
+                (
+                    "env_names",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=253),
+                        blank=True,
+                        default=list,
+                        help_text="Variables in which commands may be given it: NPM_TOKEN. Empty: to no command",
+                        size=20,
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "rotated_at",
+                    models.DateTimeField(
+                        blank=True, editable=False, help_text="when its value last changed", null=True
+                    ),
+                ),
+                ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "value_tag",
+                    models.CharField(
+                        blank=True,
+                        editable=False,
+                        help_text="keyed hash of the value, to see that it changed",
+                        max_length=64,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
-                'constraints': [models.CheckConstraint(condition=models.Q(('source__in', ['file', 'env'])), name='secret_source'), models.CheckConstraint(condition=models.Q(('name__regex', '^[a-z0-9][a-z0-9._-]{0,62}$')), name='secret_name')],
+                "ordering": ["name"],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("source__in", ["file", "env"])), name="secret_source"),
+                    models.CheckConstraint(
+                        condition=models.Q(("name__regex", "^[a-z0-9][a-z0-9._-]{0,62}$")), name="secret_name"
+                    ),
+                ],
             },
         ),
     ]

@@ -211,7 +211,7 @@ def test_workspaces_are_cleaned_by_what_is_there(settings, django_assert_max_num
     stranger = str(uuid4())
     for name in (str(old[0].pk), str(young.pk), str(running.pk), stranger):
         workspaces.workspace_for(name)
-    with django_assert_max_num_queries(1):
+    with django_assert_max_num_queries(2):
         tasks.clean_workspaces()
     left = set(workspaces.there())
     assert old[0].pk not in left

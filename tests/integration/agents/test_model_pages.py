@@ -105,7 +105,6 @@ def test_bars_stand_on_each_other_and_more_kinds_than_colours_are_one():
     pieces = bars.bars[1].pieces
     assert sum(piece.height for piece in pieces) == pytest.approx(96, abs=0.1)
     assert all(
-        above.y + above.height == pytest.approx(below.y, abs=0.05)
-        for below, above in itertools.pairwise(pieces)
+        above.y + above.height == pytest.approx(below.y, abs=0.05) for below, above in itertools.pairwise(pieces)
     )
     assert stacked([today], {}, words=str).empty
