@@ -207,7 +207,7 @@ def _line(agent: Agent, record: Record, version: AgentVersion | None = None) -> 
 
 
 def _facts(agent: Agent, said: Mapping[str, Any]) -> list[tuple[str, str]]:
-    cost = "no bound" if said.get("max_cost") is None else f"${float(said['max_cost']):,.2f}"
+    cost = "any cost" if said.get("max_cost") is None else f"${float(said['max_cost']):,.2f}"
     labels = ", ".join(f"{name}={value}" for name, value in sorted(dict(said.get("labels") or {}).items()))
     facts = [
         ("Role", str(said.get("role", ""))),
