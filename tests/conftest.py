@@ -22,6 +22,7 @@ BROWSER_ARGUMENTS = [
 ]
 ROOT = Path(__file__).parents[1]
 WHOLE = "whole stacks"
+COUNTS_THE_LOG = "tests/integration/audit/test_reading.py"
 WHOLE_FOLDERS = ("tests/e2e/", "tests/chaos/", "tests/browser/")
 NO_BROWSER = "no Chromium was found: put one on PATH or name it in CHROMIUM"
 
@@ -40,8 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "stack" in fixtures:
             item.add_marker(pytest.mark.stack)
     # files whose tests all roll back go before those that leave something: the log keeps what was committed
-    leaves = {_group(item.nodeid) for item in items if _commits(item)}
-    items.sort(key=lambda item: (_group(item.nodeid) != WHOLE, _group(item.nodeid) in leaves))
+    leaves = {_group(item.nodeid): 2 for item in items if _commits(item)} | {COUNTS_THE_LOG: 1}
+    items.sort(key=lambda item: (_group(item.nodeid) != WHOLE, leaves.get(_group(item.nodeid), 0)))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

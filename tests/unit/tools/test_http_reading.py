@@ -181,7 +181,5 @@ def test_what_the_calls_say_of_themselves():
         with pytest.raises(InvalidArguments) as caught:
             validate(fetch, wrong)
         assert caught.value.field == f"arguments.{field}"
-    shown = post.preview(
-        {"url": "https://example.org/", "body": "{}", "secret": "t", "secret_as": "X-Key"}, cast(Box, None)
-    )
-    assert shown == "POST https://example.org/\nContent-Type: application/json\nwith the secret t (X-Key)\n\n{}"
+    shown = post.preview({"url": "https://example.org/", "body": "{}"}, cast(Box, None))
+    assert shown == "POST https://example.org/\nContent-Type: application/json\n\n{}"
