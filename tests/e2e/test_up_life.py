@@ -147,7 +147,7 @@ def test_a_given_database_and_redis_take_over(folder: Path, given_database: tupl
         assert not {"postgres", "redis"} & set(stack.pids())
         assert not (folder / "postgres").exists()
         with psycopg.connect(plain) as connection:
-            assert connection.execute("SELECT count(*) FROM agents_workerprocess").fetchone() == (4,)
+            assert connection.execute("SELECT count(*) FROM agents_workerprocess").fetchone() == (5,)
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("DELETE FROM audit_event")
     finally:

@@ -179,6 +179,7 @@ def test_the_mark_goes_when_nobody_waits_and_stays_when_somebody_came_meanwhile(
 
 @pytest.mark.usefixtures("test_tools")
 def test_a_step_behind_a_full_queue_waits_as_a_row_and_is_marked(settings):
+    feed.client().delete("shell", backlog.mark("shell"))  # what other tests sent and nobody took
     publish(("test.*", "allow"))
     most = backlog.window("shell")
     jobs = [submit(step("a")) for _ in range(most + 3)]

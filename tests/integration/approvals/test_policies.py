@@ -314,7 +314,8 @@ def test_the_default_policy_frees_the_workspace_and_asks_for_what_leaves_it():
     for tool in ("shell.exec", "git.push", "git.push_tag", "git.merge", "git.rebase"):
         decision = evaluate(replace(PUSH, tool=tool))
         assert (decision.effect, decision.approvers_id) == ("ask", group.pk), tool
-    assert effect(tool="mcp.server.anything") == "deny"
+    assert effect(tool="mcp.server.anything") == "ask"
+    assert effect(tool="other.anything") == "deny"
     assert effect(tool="git.unknown") == "deny"
     assert ensure_policies(group) is None
     assert PolicyVersion.objects.count() == 1

@@ -33,8 +33,6 @@ from audit.schema import TRIGGERS
 from audit.signing import load_key
 from tests.integration.audit.conftest import Log, query, write_one
 
-NOW = datetime.now(UTC)
-
 
 def _codes(report: Report) -> set[str]:
     """What was found, but for the traces of switching triggers off and on, which `tamper` leaves every time."""
@@ -317,8 +315,9 @@ def test_a_column_that_may_be_empty_is_found(log: Log):
 # forged rows
 
 
-def _forge(key: Ed25519PrivateKey, event: Event, context: dict, *, at: datetime = NOW) -> UUID:
+def _forge(key: Ed25519PrivateKey, event: Event, context: dict, *, at: datetime | None = None) -> UUID:
     """Inserts a record past record(), signed by `key`."""
+    at = at or datetime.now(UTC)
     identifier, kid = uuid7(), key_id(key.public_key().public_bytes_raw())
     body = facts_json(
         {
