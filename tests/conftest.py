@@ -23,7 +23,8 @@ BROWSER_ARGUMENTS = [
 ROOT = Path(__file__).parents[1]
 WHOLE = "whole stacks"
 COUNTS_THE_LOG = "tests/integration/audit/test_reading.py"
-WHOLE_FOLDERS = ("tests/e2e/", "tests/chaos/", "tests/browser/")
+# beside those of whole stacks: tests that count what lies in Redis, before others that send
+WHOLE_FOLDERS = ("tests/e2e/", "tests/chaos/", "tests/browser/", "tests/integration/agents/test_release.py")
 NO_BROWSER = "no Chromium was found: put one on PATH or name it in CHROMIUM"
 
 
