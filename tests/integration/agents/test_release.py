@@ -21,16 +21,13 @@ from tests.integration.agents.test_engine import step, submit
 from tests.integration.agents.test_engine_recovery import side_by_side
 from tests.stack import wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True)]
-
-QUEUE = "control"
-
-
 IN_SHARDS = "PYTEST_XDIST_WORKER" in os.environ
 pytestmark = [
-    *(pytestmark if isinstance(pytestmark, list) else [pytestmark]),
+    pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(IN_SHARDS, reason="counts what lies in Redis: run it by itself"),
 ]
+
+QUEUE = "control"
 
 
 @pytest.fixture(autouse=True)
