@@ -14,6 +14,9 @@ class Conversation(models.Model):
     """A chat of one person with one agent, and the jobs that were started from it.
 
     `summary` stands for the turns that began at `summarised_to` and before, where the agent is asked; their rows stay.
+
+    A deleted one is found by nobody and says nothing. Its row stays, since the labels of what was read in it stick to the
+    jobs that were started from it.
     """
 
     class Titled(models.TextChoices):
@@ -31,6 +34,7 @@ class Conversation(models.Model):
     summary = models.TextField(blank=True)
     summarised_to = models.DateTimeField(null=True, blank=True)
     archived_at = models.DateTimeField(null=True, blank=True, help_text="kept, but not in the list")
+    deleted_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
     said_at = models.DateTimeField(help_text="of the newest message")
 
@@ -40,7 +44,10 @@ class Conversation(models.Model):
         constraints = [
             models.CheckConstraint(
                 condition=Q(summary="") | Q(summarised_to__isnull=False), name="conversation_summary_of_turns"
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(deleted_at=None) | Q(title="", summary=""), name="conversation_deleted_says_nothing"
+            ),
         ]
 
     def __str__(self) -> str:
