@@ -5,20 +5,22 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agents', '0030_memory_told'),
+        ("agents", "0030_memory_told"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='conversation',
-            name='deleted_at',
+            model_name="conversation",
+            name="deleted_at",
             field=models.DateTimeField(blank=True, null=True),
         ),
         migrations.AddConstraint(
-            model_name='conversation',
-            constraint=models.CheckConstraint(condition=models.Q(('deleted_at', None), models.Q(('summary', ''), ('title', '')), _connector='OR'), name='conversation_deleted_says_nothing'),
+            model_name="conversation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("deleted_at", None), models.Q(("summary", ""), ("title", "")), _connector="OR"),
+                name="conversation_deleted_says_nothing",
+            ),
         ),
     ]
