@@ -77,6 +77,12 @@ class NotADraft(AgentsError):
     code = "not_a_draft"
 
 
+class ChangedMeanwhile(AgentsError):
+    """What is there is not what was looked at: another person saved in between."""
+
+    code = "changed_meanwhile"
+
+
 class UnknownTenant(InvalidInput):
     code = "unknown_tenant"
 
