@@ -62,9 +62,10 @@ def new_version(
     note: str = "",
     by: int | None = None,
     step: Step | None = None,
+    prompt: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Writes the next version of a locked job's plan, with what policy says of its steps today; the one before is
-    replaced. by: the person who wrote it, None for the agent."""
+    replaced. by: the person who wrote it, None for the agent; prompt: the version that it was asked by, for the record."""
     Plan.objects.filter(job=job, state__in=[Plan.State.PROPOSED, Plan.State.RUNNING]).update(state=Plan.State.REPLACED)
     number = (Plan.objects.filter(job=job).aggregate(last=Max("number"))["last"] or 0) + 1
     plan = Plan.objects.create(
@@ -85,7 +86,13 @@ def new_version(
         Event.PLAN_PROPOSED if by is None else Event.PLAN_EDITED,
         actor=proposer(job) if by is None else Actor.user(by),
         target=job_target(job),
-        context={"plan": number, "round": round, "steps": len(steps), "sha256": plan.sha256},
+        context={
+            "plan": number,
+            "round": round,
+            "steps": len(steps),
+            "sha256": plan.sha256,
+            **({"prompt": dict(prompt)} if prompt else {}),
+        },
         payload={"steps": steps, "note": note},
     )
     return plan
@@ -142,7 +149,13 @@ def _made(job: Job, step: Step, result: Result, *, now: datetime) -> None:
         return
     round = int(step.arguments["round"])
     proposed = new_version(
-        job, list(result.data["steps"]), now=now, round=round, note=str(result.data.get("note") or ""), step=step
+        job,
+        list(result.data["steps"]),
+        now=now,
+        round=round,
+        note=str(result.data.get("note") or ""),
+        step=step,
+        prompt=result.data.get("prompt"),
     )
     if refused_by_policy(proposed):
         _replan(job, step, now=now)

@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from django.utils import timezone
+
 from agents.engine import planned
 from agents.engine.planned import CHECK, MAKE, REVIEW, RUN
+from agents.errors import InvalidInput
 from agents.llm.complete import answered
 from agents.llm.gateway import Asking, ThinkFailed, is_scripted, targets_for
+from agents.llm.values import Answer, Usage
 from agents.models import Capability, Job, Plan, Step
 from agents.planning import changes, prompt, shape
+from agents.prompts.use import noted
 from tools.errors import ToolRefused
 from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
 
@@ -18,7 +23,10 @@ _KEY = {"type": "string", "maxLength": 80}
 class MakePlan(Tool):
     """A plan for the job's goal, or how the job ends.
 
-    Fails with the codes of `agents.llm.errors` and: `stuck` (the same plan again), `budget_exhausted`, `invalid_answer`.
+    Asks by the prompt `plan`, and from the second round on by `replan`; which version stands in `data.prompt`.
+
+    Fails with the codes of `agents.llm.errors` and: `stuck` (the same plan again), `budget_exhausted`, `invalid_answer`,
+    `bad_prompt` (the version in force does not take what the server gives).
     """
 
     name: ClassVar[str] = MAKE
@@ -63,13 +71,16 @@ class MakePlan(Tool):
             functions=[],
             schema=shape.schema(around.tools, finish_only=around.last),
         )
-        answer, value, spent = answered(
-            asking, prompt.messages(around), asking.schema, check=lambda v: _wrong(around, v)
-        )
+        try:
+            said = prompt.wording(around)
+        except InvalidInput as error:
+            raise ThinkFailed("bad_prompt", error.message) from None
+        by = noted(step, said.version, now=timezone.now()) if said.version else None
+        answer, value, spent = answered(asking, said.messages, asking.schema, check=lambda v: _wrong(around, v))
         assert value is not None
         if value.get("steps"):
             _not_again(job, shape.normal(value["steps"]))
-        return _result(value, answer.model, is_scripted(answer), spent.prompt_tokens, spent.completion_tokens)
+        return _result(value, answer, spent, by)
 
 
 def _wrong(around: prompt.Around, value: dict[str, Any]) -> str:
@@ -97,14 +108,15 @@ def _not_again(job: Job, steps: list[dict[str, Any]]) -> None:
             )
 
 
-def _result(value: dict[str, Any], model: str, scripted: bool, prompt_tokens: int, completion_tokens: int) -> Result:
+def _result(value: dict[str, Any], answer: Answer, spent: Usage, by: dict[str, Any] | None) -> Result:
     finish = value.get("finish")
     data: dict[str, Any] = {
         "note": str(value.get("note") or ""),
         "finish": finish,
-        "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens},
-        "model": model,
-        "scripted": scripted,
+        "prompt": by,
+        "usage": {"prompt_tokens": spent.prompt_tokens, "completion_tokens": spent.completion_tokens},
+        "model": answer.model,
+        "scripted": is_scripted(answer),
     }
     if finish is not None:
         return Result(ok=True, summary=f"Finishes: {finish['summary']}"[:300], text=finish["summary"], data=data)

@@ -11,11 +11,12 @@ from jsonschema.exceptions import SchemaError
 
 from agents.engine import expressions
 from agents.engine.expressions import InvalidExpression
+from agents.prompts import given
 from agents.workflows.schema import NAME, bounded, told
 from tools.yamltext.places import Path, Places, Problem
 from tools.yamltext.read import parse
 
-HOLE = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
+HOLE = re.compile(r"(?<!\$)\{\{\s*([A-Za-z_]\w*)\s*\}\}")  # `${{ … }}` is CEL that a prompt speaks of
 EXPECT_NAMES = frozenset({"inputs", "answer", "text"})
 TEXT_MAX_CHARS = 20_000
 CASES_MAX = 100
@@ -116,6 +117,7 @@ def _faults(data: dict[str, Any]) -> Iterator[_Fault]:
             yield ("untrusted", place), f"There is no variable {name!r}."
     for name in sorted(known - holes(data["system"]) - holes(data["user"])):
         yield ("variables", name), "No text uses it."
+    yield from given.faults(data)
     yield from _schema_faults(data)
     seen: set[str] = set()
     for place, case in enumerate(data.get("cases", ())):

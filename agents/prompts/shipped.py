@@ -2,12 +2,15 @@
 
 import hashlib
 from datetime import datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from django.db import transaction
 
 from agents.models import Prompt, PromptVersion
 from agents.prompts import versions
+from agents.prompts.definition import check
 
 LIBRARY = Path(__file__).parent / "library"
 
@@ -15,6 +18,14 @@ LIBRARY = Path(__file__).parent / "library"
 def sources() -> dict[str, str]:
     """Name -> text of each."""
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(LIBRARY.glob("*.yaml"))}
+
+
+@cache
+def definition(name: str) -> dict[str, Any]:
+    """Of a shipped text, as data. Raises KeyError."""
+    found = check(sources()[name]).data
+    assert found is not None
+    return found
 
 
 def ensure_prompts(*, now: datetime) -> list[PromptVersion]:

@@ -9,8 +9,9 @@ from django.utils import timezone
 from agents.errors import AgentsError
 from agents.llm.complete import answered
 from agents.llm.gateway import Asking, ThinkFailed, is_scripted, targets_for
-from agents.models import Capability, Job, PromptUse, PromptVersion, Step
+from agents.models import Capability, Job, Step
 from agents.prompts.render import filled_in, messages
+from agents.prompts.use import noted
 from agents.prompts.versions import chosen
 from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
 
@@ -58,7 +59,7 @@ class AskByPrompt(Tool):
             values = filled_in(version.definition, arguments.get("inputs", {}))
         except AgentsError as error:
             raise ThinkFailed("bad_prompt", error.message) from None
-        PromptUse.objects.update_or_create(step=step, defaults={"job": job, "version": version, "at": timezone.now()})
+        prompt = noted(step, version, now=timezone.now())
         asking = Asking(
             job=job,
             step=step,
@@ -79,13 +80,9 @@ class AskByPrompt(Tool):
             text=text,
             data={
                 "answer": value,
-                "prompt": _named(version),
+                "prompt": prompt,
                 "usage": {"prompt_tokens": spent.prompt_tokens, "completion_tokens": spent.completion_tokens},
                 "model": answer.model,
                 "scripted": is_scripted(answer),
             },
         )
-
-
-def _named(version: PromptVersion) -> dict[str, Any]:
-    return {"name": version.prompt.name, "version": version.number, "sha256": version.sha256}

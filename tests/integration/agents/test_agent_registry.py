@@ -98,7 +98,7 @@ def test_a_team_is_led_by_one_and_parts_go_to_members_only():
     TeamMember.objects.create(team=team, agent=member, part="Reads what there is")
     job = submit({"goal": "Read it", "team": "pair"}, user=user("ada"), now=timezone.now())[0]
     assert (job.agent, job.team) == (lead, team)
-    told = prompt.messages(prompt.look(job, round=1, max_replans=1))[0]["content"]
+    told = prompt.wording(prompt.look(job, round=1, max_replans=1)).messages[0]["content"]
     assert "member (Reads): Reads what there is" in told and "stranger" not in told
     with transaction.atomic():
         locked = lock_job(job.pk)

@@ -11,9 +11,10 @@ from agents.engine import planned
 from agents.engine.cancel import cancel_job
 from agents.engine.control.fork import fork_job
 from agents.engine.control.retry import retry_job
-from agents.errors import InvalidPlan, NotNow
+from agents.errors import InvalidPlan, InvalidPrompt, NotNow
 from agents.models import Job, LlmCall, Plan, Step
-from agents.planning import changes, editing
+from agents.planning import changes, editing, prompt, shape
+from agents.prompts import shipped, versions
 from agents.submit import submit
 from approvals.decisions import decide
 from approvals.errors import NotEligible
@@ -99,6 +100,53 @@ def test_a_goal_becomes_a_plan_whose_steps_run_as_rows_of_their_own():
     used = sum(call.prompt_tokens + call.completion_tokens for call in LlmCall.objects.filter(job=job))
     assert job.tokens_used == used > 0
     assert len(bodies(job.pk, "plan.proposed")) == 1
+
+
+WITHOUT_ROUND = """\
+name: plan
+variables:
+  goal: {type: string}
+  tools: {type: string}
+  house: {type: string, default: Be kind.}
+system: You plan for us. HOUSE {{ house }}
+user: "GOAL {{ goal }} TOOLS {{ tools }}"
+"""
+
+
+def test_a_published_version_of_a_prompt_is_what_the_planner_sends_and_the_plan_says_which():
+    shipped.ensure_prompts(now=timezone.now())
+    plan = Plan.objects.get(job=start("works"))
+    assert (str(plan.step.prompt_use.version), plan.step.result["data"]["prompt"]["name"]) == ("plan@1", "plan")
+    assert str(step_of(plan.job, "plan-2").prompt_use.version) == "replan@1"
+    (said,) = bodies(plan.job_id, "plan.proposed")
+    assert said["context"]["prompt"]["version"] == 1
+    root = user("root", is_superuser=True)
+    draft = versions.save_draft(WITHOUT_ROUND, by=root, now=timezone.now())
+    versions.publish(draft.pk, by=root, now=timezone.now())
+    job = start("works")
+    assert (job.state, str(Plan.objects.get(job=job).step.prompt_use.version)) == ("succeeded", "plan@2")
+    around = prompt.look(job, round=1, max_replans=1)
+    system, content = prompt.wording(around).messages
+    assert system["content"].strip() == "You plan for us. HOUSE Be kind."
+    assert content["content"].startswith("GOAL works TOOLS - ")
+    # a text that the planner could not fill in, or that would let results pass for our words, is not published at all
+    for source, why in (
+        (WITHOUT_ROUND.replace(", default: Be kind.", ""), "give it a default"),
+        (WITHOUT_ROUND.replace("plan", "replan").replace("house", "past"), "name it under `untrusted`"),
+    ):
+        with pytest.raises(InvalidPrompt, match=why):
+            versions.save_draft(source, by=root, now=timezone.now())
+
+
+def test_a_server_without_the_prompts_plans_by_the_text_that_it_came_with():
+    job = start("works")
+    assert (job.state, Plan.objects.get(job=job).step.result["data"]["prompt"]) == ("succeeded", None)
+
+
+def test_the_shape_in_the_shipped_prompts_is_the_one_that_the_server_asks_for():
+    asked = shape.schema([])
+    del asked["properties"]["steps"]["items"]["properties"]["tool"]["enum"]
+    assert shipped.definition("plan")["answer"] == shipped.definition("replan")["answer"] == asked
 
 
 def test_what_failed_is_planned_anew_and_the_difference_stands_there():
