@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 from django.db.models import Q
 
 from agents.chat import texts
+from agents.llm.asking import ModelTool, material, used
 from agents.llm.complete import answered
-from agents.llm.gateway import Asking, ThinkFailed, is_scripted, targets_for
+from agents.llm.gateway import ThinkFailed
 from agents.llm.talk import PROPOSE
-from agents.llm.values import Answer, Usage
-from agents.models import Agent, Capability, Conversation, Job, Step
+from agents.models import Agent, Conversation, Job
 from agents.selectors import visible_repositories
 from tools.errors import ToolRefused
-from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
+from tools.spec import Box, Effect, Result, Risk, RiskScore, Tool
 
 TITLE, SUMMARISE = "llm.title", "llm.summarise"
 TITLE_MAX = 80
@@ -29,44 +29,16 @@ the person wants, what was decided and why, what was done and what came of it, w
 and what is still open. Say who said what; take no side, and add nothing. {_MATERIAL}"""
 
 
-class _OfTurn(Tool):
+class _OfTurn(ModelTool):
     """A step of a turn of a conversation, asked of the model."""
 
-    effect: ClassVar[Effect] = Effect.REPEATABLE
-    queue: ClassVar[str] = "llm"
-    limits: ClassVar[Limits] = Limits(timeout_s=900.0)
     offered: ClassVar[bool] = False
-
-    def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
-        return RiskScore(level=Risk.LOW, reasons=("asks the model; changes nothing by itself",))
 
     def _ask(self, box: Box, system: str, context: str, schema: dict[str, Any]) -> tuple[dict[str, Any], Result]:
         """Raises ThinkFailed."""
-        step = Step.objects.get(pk=box.call_id)
-        job = Job.objects.select_related("agent__route", "repository", "owner").get(pk=step.job_id)
-        asking = Asking(
-            job=job,
-            step=step,
-            turn=1,
-            targets=targets_for(job, needs={Capability.CHAT}),
-            tools=[],
-            box=box,
-            purpose=self.name,
-            functions=[],
-            schema=schema,
-        )
-        inside = context.replace("</context>", "</ context>")
-        messages = [
-            {"role": "system", "content": system},
-            {"role": "user", "content": f"<context>\n{inside}\n</context>"},
-        ]
-        answer, value, spent = answered(asking, messages, schema)
-        return value or {}, _result(answer, spent)
-
-
-def _result(answer: Answer, spent: Usage) -> Result:
-    usage = {"prompt_tokens": spent.prompt_tokens, "completion_tokens": spent.completion_tokens}
-    return Result(ok=True, summary="", data={"usage": usage, "model": answer.model, "scripted": is_scripted(answer)})
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": material(context)}]
+        answer, value, spent = answered(self.question(box, schema=schema), messages, schema)
+        return value or {}, Result(ok=True, summary="", data=used(answer, spent))
 
 
 def _conversation(box: Box) -> Conversation:

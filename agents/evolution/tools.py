@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.utils import timezone
@@ -11,9 +12,10 @@ from agents.evolution import population
 from agents.evolution.measure import Measured, measure
 from agents.evolution.population import MINIMISE, Brood
 from agents.evolution.shapes import DIRECTION, FILE_MAX_BYTES, FILES_MAX, PLACE, TIMEOUT_S, TRIAL, schema
+from agents.llm.asking import ModelTool, used
 from agents.llm.complete import answered
-from agents.llm.gateway import Asking, ThinkFailed, is_scripted, targets_for
-from agents.models import Candidate, Capability, Job, PromptUse, Step
+from agents.llm.gateway import Asking, ThinkFailed
+from agents.models import Candidate, PromptUse, Step
 from agents.prompts.render import filled_in, messages
 from agents.prompts.versions import chosen
 from tools.builtin import commands
@@ -23,7 +25,7 @@ from tools.builtin.patching import Patch
 from tools.errors import InvalidArguments, ToolFailed
 from tools.labels import UNTRUSTED
 from tools.risk.programs import command_of
-from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
+from tools.spec import Box, Effect, Limits, Result, RiskScore, Tool
 
 _PATHS: dict[str, Any] = {
     "type": "array",
@@ -111,7 +113,7 @@ class Begin(_Measures):
         return Result(ok=True, summary=f"As it is: {found.score:g}", data={"score": found.score}, text=found.output)
 
 
-class Propose(Tool):
+class Propose(ModelTool):
     """Has the model write a candidate: a mutation of one that is good, or two of them crossed. Who the parents are
     follows from what earlier generations were measured at; the prompts are `evolve-mutate` and `evolve-cross`.
 
@@ -136,27 +138,22 @@ class Propose(Tool):
         "number",
         "goal",
     )
-    effect: ClassVar[Effect] = Effect.REPEATABLE
-    queue: ClassVar[str] = "llm"
-    limits: ClassVar[Limits] = Limits(timeout_s=900.0)
     labels: ClassVar[tuple[str, ...]] = (UNTRUSTED,)
-
-    def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
-        return RiskScore(level=Risk.LOW, reasons=("asks the model; nothing that it writes runs or is kept by this",))
+    harmless: ClassVar[str] = "nothing that it writes runs or is kept by this"
 
     def describe(self, arguments: Mapping[str, Any]) -> str:
         return f"ask the model for candidate {arguments['generation']}.{arguments['number']}: {arguments['goal']}"
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         """Raises ThinkFailed."""
-        step = Step.objects.get(pk=box.call_id)
-        job = Job.objects.select_related("agent__route", "repository", "owner").get(pk=step.job_id)
+        asking = self.question(box)
+        job, step = asking.job, asking.step
         generation, number = arguments["generation"], arguments["number"]
         best_first = population.ranked(job.pk, arguments.get("direction", MINIMISE), before=generation)
         if not best_first:
             raise ThinkFailed("no_parents", "There is nothing to start from: evolve.begin comes first.")
         brood = population.brood(best_first, job_id=job.pk, generation=generation, number=number)
-        value, data = _asked(job, step, brood, arguments, box)
+        value, data = _asked(asking, brood, arguments)
         files = {**brood.parents[0].files, **{one["path"]: one["text"] for one in value["files"]}}
         made, _ = Candidate.objects.update_or_create(
             job=job,
@@ -325,10 +322,9 @@ def _read(box: Box, paths: list[str]) -> dict[str, str]:
     return files
 
 
-def _asked(
-    job: Job, step: Step, brood: Brood, arguments: Mapping[str, Any], box: Box
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _asked(asking: Asking, brood: Brood, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The model's answer, and what the result says of how it came. Raises ThinkFailed."""
+    job, step = asking.job, asking.step
     first = brood.parents[0]
     crossed = brood.operator == Candidate.Operator.CROSS
     inputs = {
@@ -344,23 +340,12 @@ def _asked(
     except AgentsError as error:
         raise ThinkFailed("bad_prompt", error.message) from None
     PromptUse.objects.update_or_create(step=step, defaults={"job": job, "version": version, "at": timezone.now()})
-    asking = Asking(
-        job=job,
-        step=step,
-        turn=1,
-        targets=targets_for(job, needs={Capability.CHAT}),
-        tools=[],
-        box=box,
-        purpose=Propose.name,
-        functions=[],
-        schema=version.definition["answer"],
-    )
+    asking = replace(asking, schema=version.definition["answer"])
     answer, value, spent = answered(
         asking, messages(version.definition, values), asking.schema, lambda given: _wrong(given, first)
     )
     assert value is not None  # there is a schema
-    usage = {"prompt_tokens": spent.prompt_tokens, "completion_tokens": spent.completion_tokens}
-    return value, {"usage": usage, "prompt": str(version), "model": answer.model, "scripted": is_scripted(answer)}
+    return value, {"prompt": str(version), **used(answer, spent)}
 
 
 def _wrong(given: Mapping[str, Any], parent: Candidate) -> str:

@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from agents.llm import compaction, conversation, functions
-from agents.llm.gateway import Asking, ThinkFailed, ask, is_scripted, targets_for
+from agents.llm.asking import ModelTool, job_of, used
+from agents.llm.gateway import Asking, ThinkFailed, ask, targets_for
 from agents.llm.judge import Verdict, judge, repair_messages
 from agents.llm.stuck import stuck
 from agents.llm.values import Answer, Usage
-from agents.models import Capability, Job, Step
-from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
+from agents.models import Capability, Job
+from tools.spec import Box, Result
 
 REPAIRS = 2
 
 
-class Think(Tool):
+class Think(ModelTool):
     """One model call, with its repairs.
 
     Fails with the codes of `agents.llm.errors` and: `stuck` (the agent goes round in circles), `budget_exhausted` (the
@@ -29,23 +30,15 @@ class Think(Tool):
         "required": ["turn"],
         "additionalProperties": False,
     }
-    effect: ClassVar[Effect] = Effect.REPEATABLE
-    queue: ClassVar[str] = "llm"
     examples = ({"turn": 1},)
-    limits: ClassVar[Limits] = Limits(timeout_s=900.0)
     offered: ClassVar[bool] = False
-
-    def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
-        return RiskScore(level=Risk.LOW, reasons=("asks the model; changes nothing by itself",))
 
     def describe(self, arguments: Mapping[str, Any]) -> str:
         return f"ask the model, turn {arguments['turn']}"
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         """Raises ThinkFailed."""
-        job = Job.objects.select_related("agent__route", "agent_version", "repository", "owner", "conversation").get(
-            steps__pk=box.call_id
-        )
+        job, step = job_of(box)
         talk = conversation.build(job)
         talking = job.kind == Job.Kind.CHAT
         why = stuck(talk.history)
@@ -58,7 +51,7 @@ class Think(Tool):
             return Result(ok=True, summary=words, data={"tool_calls": [], "finish": None, "compact": {"upto": upto}})
         asking = Asking(
             job=job,
-            step=Step.objects.get(pk=box.call_id),
+            step=step,
             turn=int(arguments["turn"]),
             targets=targets,
             tools=talk.tools,
@@ -98,9 +91,7 @@ def _result(answer: Answer, verdict: Verdict, spent: Usage) -> Result:
             "content": verdict.content,
             "tool_calls": [wish.as_json() for wish in verdict.wishes],
             "finish": verdict.finish,
-            "usage": {"prompt_tokens": spent.prompt_tokens, "completion_tokens": spent.completion_tokens},
-            "model": answer.model,
-            "scripted": is_scripted(answer),
+            **used(answer, spent),
         },
     )
 

@@ -8,16 +8,16 @@ from uuid import UUID
 from django.utils import timezone
 
 from agents.errors import InvalidInput, NotVisible
+from agents.llm.asking import ModelTool, material, used
 from agents.llm.complete import answered
-from agents.llm.gateway import Asking, is_scripted, targets_for
 from agents.memory import keeping, learning
 from agents.memory.keeping import New, place_of, shorten
-from agents.memory.tools import actor_of, job_of
-from agents.models import Capability, Job, Memory, Step
+from agents.memory.tools import actor_of
+from agents.models import Job, Memory, Step
 from agents.selectors import visible_job
 from agents.states import JOB_DONE
 from tools.errors import InvalidArguments, ToolRefused
-from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
+from tools.spec import Box, Result
 
 MOST = 5  # of each kind
 TEXT_MAX = 500
@@ -38,15 +38,13 @@ _SCHEMA: dict[str, Any] = {
 }
 
 
-class Learn(Tool):
+class Learn(ModelTool):
     """What it finds is proposed, and admitted only as `memory.propose` says. A job that no agent worked on teaches
     nothing."""
 
     name: ClassVar[str] = "memory.learn"
     summary: ClassVar[str] = "Asks the model what an ended job teaches, and proposes it to be remembered."
-    effect: ClassVar[Effect] = Effect.REPEATABLE
-    queue: ClassVar[str] = "llm"
-    limits: ClassVar[Limits] = Limits(timeout_s=900.0)
+    harmless: ClassVar[str] = "nothing recalls what it proposes until it is admitted"
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",
         "properties": {
@@ -68,17 +66,13 @@ class Learn(Tool):
         except ValueError:
             raise InvalidArguments("This is no id of a job.", field="arguments.job") from None
 
-    def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
-        return RiskScore(
-            level=Risk.LOW, reasons=("asks the model; nothing recalls what it proposes until it is admitted",)
-        )
-
     def describe(self, arguments: Mapping[str, Any]) -> str:
         return f"learn from the job {arguments['job']}"
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         """Raises ThinkFailed, ToolRefused."""
-        job, step = job_of(box)
+        asking = self.question(box, schema=_SCHEMA)
+        job, step = asking.job, asking.step
         try:
             of = visible_job(job.owner, arguments["job"])
         except NotVisible as error:
@@ -87,21 +81,9 @@ class Learn(Tool):
             raise ToolRefused("That job has not ended.")
         if of.agent is None or of.kind not in {Job.Kind.GOAL, Job.Kind.CHAT}:
             return Result(ok=True, summary="No agent worked on that job: it teaches nothing.", data={"memories": []})
-        asking = Asking(
-            job=job,
-            step=step,
-            turn=1,
-            targets=targets_for(job, needs={Capability.CHAT}),
-            tools=[],
-            box=box,
-            purpose=self.name,
-            functions=[],
-            schema=_SCHEMA,
-        )
-        inside = told(of).replace("</context>", "</ context>")
         question = [
             {"role": "system", "content": _SYSTEM},
-            {"role": "user", "content": f"What does this job teach?\n\n<context>\n{inside}\n</context>"},
+            {"role": "user", "content": f"What does this job teach?\n\n{material(told(of))}"},
         ]
         answer, value, spent = answered(asking, question, _SCHEMA)
         made = _learned(value or {}, of, job, step)
@@ -116,9 +98,7 @@ class Learn(Tool):
             data={
                 "untrusted": True,
                 "memories": made,
-                "usage": {"prompt_tokens": spent.prompt_tokens, "completion_tokens": spent.completion_tokens},
-                "model": answer.model,
-                "scripted": is_scripted(answer),
+                **used(answer, spent),
             },
         )
 

@@ -7,10 +7,11 @@ from uuid import UUID
 from django.utils import timezone
 
 from agents.errors import AgentsError, InvalidInput
+from agents.llm.asking import job_of
 from agents.memory import embedding, keeping, learning, recall
 from agents.memory.keeping import New, place_of
 from agents.memory.learning import admitting
-from agents.models import Job, Memory, Step
+from agents.models import Job, Memory
 from audit.actor import Actor
 from tools.errors import InvalidArguments, ToolRefused
 from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
@@ -24,11 +25,6 @@ _TOLD = {
     Memory.State.FORGOTTEN: "This was remembered once, and is to be forgotten.",
 }
 _TEXT = {"type": "string", "minLength": 1, "maxLength": keeping.TEXT_MAX}
-
-
-def job_of(box: Box) -> tuple[Job, Step]:
-    step = Step.objects.get(pk=box.call_id)
-    return Job.objects.select_related("agent__route", "repository", "owner").get(pk=step.job_id), step
 
 
 class Search(Tool):

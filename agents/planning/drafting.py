@@ -9,14 +9,14 @@ import yaml
 from django.utils import timezone
 
 from agents.errors import AgentsError
+from agents.llm.asking import ModelTool, used
 from agents.llm.complete import answered
-from agents.llm.gateway import Asking, is_scripted, targets_for
-from agents.models import Capability, Job, Step, Workflow
+from agents.models import Job, Workflow
 from agents.workflows import versions
 from agents.workflows.schema import NAME, SCHEMA
 from tools import registry
 from tools.errors import ToolRefused
-from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
+from tools.spec import Box, Result
 
 PROBLEMS_TOLD = 8
 SCHEMA_OF_ANSWER: dict[str, Any] = {
@@ -46,7 +46,7 @@ Tools:
 {tools}"""
 
 
-class DraftWorkflow(Tool):
+class DraftWorkflow(ModelTool):
     """Fails with the codes of `agents.llm.errors` and: `budget_exhausted`, `invalid_answer`."""
 
     name: ClassVar[str] = "llm.draft_workflow"
@@ -61,39 +61,23 @@ class DraftWorkflow(Tool):
         "additionalProperties": False,
     }
     examples = ({"name": "nightly-checks", "problem": "Each night run all checks and file what fails."},)
-    effect: ClassVar[Effect] = Effect.REPEATABLE
-    queue: ClassVar[str] = "llm"
-    limits: ClassVar[Limits] = Limits(timeout_s=900.0)
+    harmless: ClassVar[str] = "writes a draft that runs nothing until a person publishes it"
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         if not arguments["problem"].strip():
             raise ToolRefused("The problem is empty.")
-
-    def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
-        return RiskScore(level=Risk.LOW, reasons=("writes a draft that runs nothing until a person publishes it",))
 
     def describe(self, arguments: Mapping[str, Any]) -> str:
         return f"draft the workflow {arguments['name']}: {arguments['problem']}"
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         """Raises ThinkFailed, ToolRefused: there is such a workflow, or the job's owner may not add one."""
-        step = Step.objects.get(pk=box.call_id)
-        job = Job.objects.select_related("agent__route", "repository", "owner").get(pk=step.job_id)
+        asking = self.question(box, schema=SCHEMA_OF_ANSWER)
+        job = asking.job
         name = str(arguments["name"])
         known = Workflow.objects.filter(name=name).first()
         if known is not None and not _mine(known, job):
             raise ToolRefused(f"There is a workflow {name!r} already: give the new one another name.")
-        asking = Asking(
-            job=job,
-            step=step,
-            turn=1,
-            targets=targets_for(job, needs={Capability.CHAT}),
-            tools=[],
-            box=box,
-            purpose=self.name,
-            functions=[],
-            schema=SCHEMA_OF_ANSWER,
-        )
         question = f"Write the workflow {name!r}. The problem:\n{arguments['problem']}"
         messages = [{"role": "system", "content": _system()}, {"role": "user", "content": question}]
         answer, value, spent = answered(asking, messages, SCHEMA_OF_ANSWER, check=lambda given: _wrong(name, given))
@@ -117,9 +101,7 @@ class DraftWorkflow(Tool):
                 "version": draft.number,
                 "address": draft.get_absolute_url(),
                 "note": note,
-                "usage": {"prompt_tokens": spent.prompt_tokens, "completion_tokens": spent.completion_tokens},
-                "model": answer.model,
-                "scripted": is_scripted(answer),
+                **used(answer, spent),
             },
         )
 

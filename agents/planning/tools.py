@@ -1,6 +1,7 @@
 """The tools of plans: the model makes one, people look at it, policies let it through, and its steps are checked."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.utils import timezone
@@ -8,19 +9,19 @@ from django.utils import timezone
 from agents.engine import planned
 from agents.engine.planned import CHECK, MAKE, REVIEW, RUN
 from agents.errors import InvalidInput
+from agents.llm.asking import ModelTool, used
 from agents.llm.complete import answered
-from agents.llm.gateway import Asking, ThinkFailed, is_scripted, targets_for
-from agents.llm.values import Answer, Usage
-from agents.models import Capability, Job, Plan, Step
+from agents.llm.gateway import ThinkFailed
+from agents.models import Job, Plan, Step
 from agents.planning import changes, prompt, shape
 from agents.prompts.use import noted
 from tools.errors import ToolRefused
-from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
+from tools.spec import Box, Effect, Result, Risk, RiskScore, Tool
 
 _KEY = {"type": "string", "maxLength": 80}
 
 
-class MakePlan(Tool):
+class MakePlan(ModelTool):
     """A plan for the job's goal, or how the job ends.
 
     Asks by the prompt `plan`, and from the second round on by `replan`; which version stands in `data.prompt`.
@@ -42,45 +43,26 @@ class MakePlan(Tool):
         "additionalProperties": False,
     }
     examples = ({"round": 1, "review": True, "max_replans": 3},)
-    effect: ClassVar[Effect] = Effect.REPEATABLE
-    queue: ClassVar[str] = "llm"
-    limits: ClassVar[Limits] = Limits(timeout_s=900.0)
     offered: ClassVar[bool] = False
-
-    def risk(self, arguments: Mapping[str, Any]) -> RiskScore:
-        return RiskScore(level=Risk.LOW, reasons=("asks the model; changes nothing by itself",))
 
     def describe(self, arguments: Mapping[str, Any]) -> str:
         return "ask the model for a plan" if arguments["round"] == 1 else "ask the model how to go on"
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         """Raises ThinkFailed."""
-        step = Step.objects.get(pk=box.call_id)
-        job = Job.objects.select_related("agent__route", "agent_version", "repository", "owner", "team").get(
-            pk=step.job_id
-        )
-        around = prompt.look(job, round=int(arguments["round"]), max_replans=int(arguments["max_replans"]))
-        asking = Asking(
-            job=job,
-            step=step,
-            turn=1,
-            targets=targets_for(job, needs={Capability.CHAT}),
-            tools=[],
-            box=box,
-            purpose=self.name,
-            functions=[],
-            schema=shape.schema(around.tools, finish_only=around.last),
-        )
+        asking = self.question(box)
+        around = prompt.look(asking.job, round=int(arguments["round"]), max_replans=int(arguments["max_replans"]))
+        asking = replace(asking, schema=shape.schema(around.tools, finish_only=around.last))
         try:
             said = prompt.wording(around)
         except InvalidInput as error:
             raise ThinkFailed("bad_prompt", error.message) from None
-        by = noted(step, said.version, now=timezone.now()) if said.version else None
+        by = noted(asking.step, said.version, now=timezone.now()) if said.version else None
         answer, value, spent = answered(asking, said.messages, asking.schema, check=lambda v: _wrong(around, v))
         assert value is not None
         if value.get("steps"):
-            _not_again(job, shape.normal(value["steps"]))
-        return _result(value, answer, spent, by)
+            _not_again(asking.job, shape.normal(value["steps"]))
+        return _result(value, {"prompt": by, **used(answer, spent)})
 
 
 def _wrong(around: prompt.Around, value: dict[str, Any]) -> str:
@@ -108,16 +90,9 @@ def _not_again(job: Job, steps: list[dict[str, Any]]) -> None:
             )
 
 
-def _result(value: dict[str, Any], answer: Answer, spent: Usage, by: dict[str, Any] | None) -> Result:
+def _result(value: dict[str, Any], asked: dict[str, Any]) -> Result:
     finish = value.get("finish")
-    data: dict[str, Any] = {
-        "note": str(value.get("note") or ""),
-        "finish": finish,
-        "prompt": by,
-        "usage": {"prompt_tokens": spent.prompt_tokens, "completion_tokens": spent.completion_tokens},
-        "model": answer.model,
-        "scripted": is_scripted(answer),
-    }
+    data: dict[str, Any] = {"note": str(value.get("note") or ""), "finish": finish, **asked}
     if finish is not None:
         return Result(ok=True, summary=f"Finishes: {finish['summary']}"[:300], text=finish["summary"], data=data)
     steps = shape.normal(value["steps"])
