@@ -72,6 +72,7 @@ class Event(StrEnum):
     PROMPT_RETIRED = "prompt.retired"
     PROMPT_SHARED = "prompt.shared_out"
     EVALUATION_STARTED = "evaluation.started"
+    EVALUATION_CANCELLED = "evaluation.cancelled"
     EVALUATION_FINISHED = "evaluation.finished"
     FEEDBACK_GIVEN = "feedback.given"
     ADMIN_CHANGED = "admin.changed"

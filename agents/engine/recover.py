@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from agents.engine import asked, children, deadlines, doubt, epoch, keys, limits, reconsider, release, settle, watchdog
 from agents.engine.advance import advance
 from agents.engine.transitions import ENGINE, lock_job
+from agents.evaluation import running as evaluations
 from agents.memory import keeping
 from agents.models import Step
 from agents.states import STEP_SENT, StepState
@@ -54,6 +55,7 @@ def sweep(now: datetime, *, guard: Callable[[], None] = lambda: None) -> dict[st
         ("backtests", backtest.run_due),
         ("shadows", shadow.run_due),
         ("expired_memories", keeping.expire),
+        ("evaluations", evaluations.go_on_all),
         *watchdog.parts(),
     ]
     found = {}

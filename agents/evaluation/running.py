@@ -1,18 +1,23 @@
-"""An evaluation from its start to its end: each trial is a job like any other, by who started it; then it is judged."""
+"""An evaluation from its start to its end: each trial is a job like any other, by who started it; then it is judged.
+
+The sweeper starts what is not started and judges what has ended, whether anybody looks or not.
+"""
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from agents.engine import expressions
+from agents.engine.cancel import cancel_job
 from agents.engine.expressions import ExpressionFailed, Scope
-from agents.errors import AgentsError, NotVisible, QueueFull
+from agents.errors import AgentsError, AlreadyDone, NotAllowed, NotVisible, QueueFull
 from agents.evaluation.suite import Arm, arm, fits, read
 from agents.models import Evaluation, Job, LlmCall, Trial
 from agents.states import JOB_DONE, JobState
@@ -23,6 +28,11 @@ from audit.kinds import Event
 
 ASK, WORK, CHECK = "ask", "work", "check"  # keys of the steps of a trial
 WHY_MAX = 1000
+SWEPT_MAX = 50  # evaluations a pass of the sweeper
+CANCELLED = "It was cancelled."
+OPEN = Q(ok=None, why="")  # trials of which nothing is known yet; those that were cancelled are never judged
+
+log = logging.getLogger(__name__)
 
 
 def start(source: str, arms: Sequence[str], *, repeats: int = 1, by: User, now: datetime) -> Evaluation:
@@ -70,14 +80,65 @@ def go_on(evaluation: Evaluation, *, now: datetime) -> bool:
     """
     if evaluation.finished_at is not None:
         return True
-    for trial in evaluation.trials.filter(job=None, ok=None):
+    for trial in evaluation.trials.filter(OPEN, job=None):
         try:
             _submit(evaluation, trial, now=now)
         except QueueFull:
             break
-    for trial in evaluation.trials.filter(ok=None, job__state__in=JOB_DONE).select_related("job"):
+    for trial in evaluation.trials.filter(OPEN, job__state__in=JOB_DONE).select_related("job"):
         _settle(evaluation, trial)
-    return not evaluation.trials.filter(ok=None).exists() and _finish(evaluation, now=now)
+    return not evaluation.trials.filter(OPEN).exists() and _finish(evaluation, now=now)
+
+
+def go_on_all(now: datetime) -> int:
+    """The sweeper's part: goes on with each evaluation where something can be done; how many it looked at.
+
+    One that cannot go on is logged and does not stop the others.
+    """
+    opened = Trial.objects.filter(OPEN, evaluation=OuterRef("pk"))
+    due = (
+        Evaluation.objects.select_related("created_by")
+        .filter(finished_at=None)
+        .filter(Exists(opened.filter(Q(job=None) | Q(job__state__in=JOB_DONE))) | ~Exists(opened))
+    )
+    found = list(due.order_by("created_at")[:SWEPT_MAX])
+    for one in found:
+        try:
+            go_on(one, now=now)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            log.exception("evaluation.failed", extra={"evaluation": str(one.pk)})
+    return len(found)
+
+
+def cancel(evaluation: Evaluation, *, by: User, now: datetime) -> None:
+    """Starts no further trial and cancels the jobs of those that run; what was judged stays.
+
+    Raises:
+        NotAllowed: it is another person's.
+        AlreadyDone
+    """
+    if not may_cancel(by, evaluation):
+        raise NotAllowed("Only who started it may cancel it.")
+    with transaction.atomic():
+        locked = Evaluation.objects.select_for_update().get(pk=evaluation.pk)
+        if locked.finished_at is not None:
+            raise AlreadyDone("The evaluation has ended already.")
+        evaluation.trials.filter(OPEN, job=None).update(why=CANCELLED)
+        record(
+            Event.EVALUATION_CANCELLED,
+            actor=Actor.user(by.pk),
+            target=_target(evaluation),
+            context={"suite": evaluation.suite, "trials": evaluation.trials.filter(why=CANCELLED).count()},
+        )
+    for pk in evaluation.trials.filter(OPEN).exclude(job__state__in=JOB_DONE).values_list("job", flat=True):
+        cancel_job(pk, by=Actor.user(by.pk), now=now)
+    go_on(evaluation, now=now)
+
+
+def may_cancel(user: User, evaluation: Evaluation) -> bool:
+    return user.is_superuser or evaluation.created_by_id == user.pk
 
 
 def visible(user: User | AnonymousUser) -> QuerySet[Evaluation]:
@@ -131,17 +192,21 @@ def _submit(evaluation: Evaluation, trial: Trial, *, now: datetime) -> None:
     except AgentsError as error:
         Trial.objects.filter(pk=trial.pk, job=None).update(ok=False, why=error.message[:WHY_MAX])
         return
-    Trial.objects.filter(pk=trial.pk, job=None).update(job=job)
+    if not Trial.objects.filter(OPEN, pk=trial.pk, job=None).update(job=job):
+        trial.refresh_from_db()
+        if trial.job_id is None:  # it was cancelled in between
+            cancel_job(job.pk, by=Actor.user(evaluation.created_by_id), now=now)
 
 
 def _settle(evaluation: Evaluation, trial: Trial) -> None:
     job = trial.job
     assert job is not None
-    why = _why_not(job, _case(evaluation, trial), trial.arm)
+    dropped = job.state == JobState.CANCELLED  # says nothing about who tried it
+    why = CANCELLED if dropped else _why_not(job, _case(evaluation, trial), trial.arm)
     children = Job.objects.filter(Q(pk=job.pk) | Q(parent=job))
     took = job.finished_at - job.started_at if job.finished_at and job.started_at else None
-    Trial.objects.filter(pk=trial.pk, ok=None).update(
-        ok=not why,
+    Trial.objects.filter(OPEN, pk=trial.pk).update(
+        ok=None if dropped else not why,
         why=why[:WHY_MAX],
         tokens=job.tokens_used,
         cost=job.cost_used,
@@ -158,7 +223,8 @@ def _why_not(job: Job, case: Mapping[str, Any], who: str) -> str:
         failed = job.steps.exclude(error="").order_by("seq").first()
         return f"{failed.key}: {failed.error}" if failed else job.outcome or f"The job is {job.state}."
     key = ASK if who.startswith("prompt:") else WORK
-    result = job.steps.get(key=key).result or {}
+    step = job.steps.filter(key=key).first()
+    result = (step.result if step is not None else None) or {}
     answer = (result.get("data") or {}).get("answer")
     job.inputs = dict(case.get("inputs", {}))  # what the expectations see; nothing is saved
     seen = Scope(

@@ -13,6 +13,7 @@ from agents.engine.expressions import InvalidExpression
 from agents.errors import InvalidInput, InvalidPrompt
 from agents.models import PromptVersion
 from agents.prompts.definition import CASE_NAME
+from agents.prompts.render import filled_in
 from agents.selectors import usable_agents
 from agents.workflows.schema import NAME, bounded, told
 from tools.yamltext.places import Path, Problem
@@ -129,11 +130,24 @@ def fits(suite: Mapping[str, Any], arms: Sequence[Arm], repeats: int) -> None:
     if not 1 <= repeats <= REPEATS_MAX:
         raise InvalidInput(f"Cases are repeated 1 to {REPEATS_MAX} times.", field="repeats")
     for one in arms:
-        if not any(one.takes(case) for case in suite["cases"]):
+        taken = [case for case in suite["cases"] if one.takes(case)]
+        if not taken:
             raise InvalidInput(f"No case is for {one}: it needs {_KINDS[one.kind]}.", field="arms")
+        if one.kind == "prompt":
+            _inputs_fit(one, taken)
     count = sum(one.takes(case) for one in arms for case in suite["cases"]) * repeats
     if count > TRIALS_MAX:
         raise InvalidInput(f"These are {count} trials; {TRIALS_MAX} are the most.", field="repeats")
+
+
+def _inputs_fit(one: Arm, cases: Sequence[Mapping[str, Any]]) -> None:
+    """Raises InvalidInput: a case is none for this prompt, and would only fail."""
+    version = PromptVersion.objects.get(prompt__name=one.name, number=one.number)
+    for case in cases:
+        try:
+            filled_in(version.definition, case["inputs"])
+        except InvalidInput as error:
+            raise InvalidInput(f"The case {case['name']!r} does not fit {one}: {error.message}", field="arms") from None
 
 
 def _faults(data: dict[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ class Tried(Protocol):
     arm: str
     repeat: int
     ok: bool | None
+    why: str
     tokens: int
     cost: Decimal
     latency_ms: int
@@ -25,12 +26,14 @@ class Tried(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One arm. success, low and high: shares from 0 to 1, with the Wilson interval of 95 %; the rest a trial."""
+    """One arm. success, low and high: shares from 0 to 1, with the Wilson interval of 95 %; cost (US dollars), tokens:
+    means a trial; latency_ms: the median. waiting: not judged yet; dropped: cancelled, and never judged."""
 
     arm: str
     judged: int
     passed: int
     waiting: int
+    dropped: int
     success: float
     low: float
     high: float
@@ -85,6 +88,43 @@ def differences(trials: Sequence[Tried], arms: Sequence[str]) -> list[Difference
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What is asked of each arm but the first, or of the only one. success: a share of 1; the others are at most, a
+    trial; no_worse: it passes at least as many as the first, of the trials that both have ended."""
+
+    success: float | None = None
+    cost: Decimal | None = None
+    tokens: int | None = None
+    latency_ms: float | None = None
+    no_worse: bool = False
+
+    def missed(self, trials: Sequence[Tried], arms: Sequence[str]) -> list[str]:
+        """Each bound that does not hold, in words; where nothing was judged none that is given does."""
+        found = [words for one in lines(trials, arms[1:] or arms) for words in self._missed(one)]
+        if self.no_worse:
+            found += [
+                f"{one.second} passed {one.only_first - one.only_second} fewer than {one.first}."
+                for one in differences(trials, arms)
+                if one.only_first > one.only_second
+            ]
+        return found
+
+    def _missed(self, one: Line) -> Iterator[str]:
+        bounds = (self.success, self.cost, self.tokens, self.latency_ms)
+        if not one.judged and any(bound is not None for bound in bounds):
+            yield f"{one.arm}: nothing was judged."
+            return
+        if self.success is not None and one.success < self.success:
+            yield f"{one.arm} passed {one.success:.1%}, less than {self.success:.1%}."
+        if self.cost is not None and one.cost > self.cost:
+            yield f"{one.arm} cost ${one.cost:.4f} a trial, more than ${self.cost}."
+        if self.tokens is not None and one.tokens > self.tokens:
+            yield f"{one.arm} took {one.tokens:.0f} tokens a trial, more than {self.tokens}."
+        if self.latency_ms is not None and one.latency_ms > self.latency_ms:
+            yield f"{one.arm} took {one.latency_ms / 1000:.1f} s a trial, more than {self.latency_ms / 1000:g} s."
+
+
 def interval(passed: int, judged: int) -> tuple[float, float]:
     """Wilson's (1927) of 95 %."""
     if not judged:
@@ -127,13 +167,15 @@ def text(found: Sequence[Line]) -> str:
 
 def _line(name: str, trials: Sequence[Tried]) -> Line:
     judged = [one for one in trials if one.ok is not None]
+    dropped = sum(one.ok is None and bool(one.why) for one in trials)
     passed = sum(bool(one.ok) for one in judged)
     low, high = interval(passed, len(judged))
     return Line(
         arm=name,
         judged=len(judged),
         passed=passed,
-        waiting=len(trials) - len(judged),
+        waiting=len(trials) - len(judged) - dropped,
+        dropped=dropped,
         success=passed / len(judged) if judged else 0.0,
         low=low,
         high=high,

@@ -35,7 +35,8 @@ class Evaluation(models.Model):
 
 
 class Trial(models.Model):
-    """One case tried by one arm: a job, and once that has ended what came of it. `ok` is null until it was judged."""
+    """One case tried by one arm: a job, and once that has ended what came of it. `ok` is null until it was judged,
+    and stays so, with a reason in `why`, where it was cancelled."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     evaluation = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="trials")

@@ -3,6 +3,8 @@
 import json
 import sys
 import time
+from argparse import ArgumentTypeError
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from agents.models import Evaluation
 from agents.people import acting_user
 from agents.prompts.versions import chosen
 
-REFUSED, NOT_DONE = 3, 4
+REFUSED, NOT_DONE, MISSED = 3, 4, 5
 LOOK_S = 0.5
 
 
@@ -23,7 +25,8 @@ class Command(BaseCommand):
     help = (
         "Tries the cases of a suite (a YAML file, or `prompt:NAME` for a prompt's own cases) with agents or versions of "
         "prompts, each trial a job of yours, and prints success, cost, tokens and time of each. Exits with 3 where "
-        "something is refused, with 4 where trials are unfinished at the end of --timeout."
+        "something is refused, with 4 where trials are unfinished at the end of --timeout, with 5 where a bound that was "
+        "given is missed: bounds hold for each arm but the first, or for the only one."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -41,7 +44,21 @@ class Command(BaseCommand):
         )
         parser.add_argument("--timeout", type=float, default=3600.0, metavar="S", help="seconds to wait (default 3600)")
         parser.add_argument("--svg", metavar="PATH", help="write the picture there")
-        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.add_argument(
+            "--json",
+            nargs="?",
+            const="-",
+            metavar="PATH",
+            help="print JSON instead of the table, or write it there too",
+        )
+        bounds = parser.add_argument_group("bounds")
+        bounds.add_argument("--min-success", type=_percent, metavar="PERCENT", help="at least so many trials pass")
+        bounds.add_argument("--max-cost", type=_decimal, metavar="DOLLARS", help="at most, the mean of a trial")
+        bounds.add_argument("--max-tokens", type=int, metavar="N", help="at most, the mean of a trial")
+        bounds.add_argument("--max-seconds", type=float, metavar="S", help="at most, the median of a trial")
+        bounds.add_argument(
+            "--no-worse", action="store_true", help="passes at least as many trials as the first arm, of the same ones"
+        )
         parser.add_argument("--as", dest="username", metavar="USER", help="default: the only superuser")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -58,12 +75,14 @@ class Command(BaseCommand):
             lines = [f"{field}: {message}" for field, message in problems] or [error.message]
             raise CommandError("\n".join(lines), returncode=REFUSED) from None
         over = self._wait(found, options["timeout"])
-        self._tell(found, options)
+        missed = self._tell(found, options)
         if not over:
             raise CommandError(
                 f"Not all trials have ended; those that wait for people go on: {found.get_absolute_url()}",
                 returncode=NOT_DONE,
             )
+        if missed:
+            raise CommandError("Missed: " + " ".join(missed), returncode=MISSED)
 
     def _wait(self, found: Evaluation, timeout_s: float) -> bool:
         until = time.monotonic() + timeout_s
@@ -76,10 +95,12 @@ class Command(BaseCommand):
     def _pause(self) -> None:
         time.sleep(LOOK_S)
 
-    def _tell(self, found: Evaluation, options: dict[str, Any]) -> None:
+    def _tell(self, found: Evaluation, options: dict[str, Any]) -> list[str]:
+        """The bounds that were missed, in words."""
         trials = list(found.trials.all())
         lines = table.lines(trials, found.arms)
         differences = table.differences(trials, found.arms)
+        missed = _bounds(options).missed(trials, found.arms)
         if options["svg"]:
             Path(options["svg"]).write_text(picture.svg(lines, title=f"Evaluation of {found.suite}"), encoding="utf-8")
         if options["json"]:
@@ -90,9 +111,13 @@ class Command(BaseCommand):
                 "arms": [one.as_json() for one in lines],
                 "differences": [{"words": one.words, "p": one.p} for one in differences],
                 "failed": [{"case": one.case, "arm": one.arm, "why": one.why} for one in trials if one.ok is False],
+                "missed": missed,
             }
-            self.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False))
-            return
+            written = json.dumps(shown, indent=2, ensure_ascii=False)
+            if options["json"] == "-":
+                self.stdout.write(written)
+                return missed
+            Path(options["json"]).write_text(f"{written}\n", encoding="utf-8")
         self.stdout.write(table.text(lines))
         for one in differences:
             self.stdout.write(one.words)
@@ -101,6 +126,37 @@ class Command(BaseCommand):
         for trial in trials:
             if trial.ok is False:
                 self.stdout.write(f"failed: {trial.case} by {trial.arm}: {trial.why[:200]}")
+        return missed
+
+
+def _bounds(options: dict[str, Any]) -> table.Bounds:
+    seconds = options["max_seconds"]
+    return table.Bounds(
+        success=options["min_success"],
+        cost=options["max_cost"],
+        tokens=options["max_tokens"],
+        latency_ms=seconds * 1000 if seconds is not None else None,
+        no_worse=options["no_worse"],
+    )
+
+
+def _percent(given: str) -> float:
+    """A share of 1. Raises ArgumentTypeError."""
+    value = float(_decimal(given.removesuffix("%")))
+    if value > 100:
+        raise ArgumentTypeError(f"{given} is no number from 0 to 100")
+    return value / 100
+
+
+def _decimal(given: str) -> Decimal:
+    """Raises ArgumentTypeError."""
+    try:
+        value = Decimal(given)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or value < 0:
+        raise ArgumentTypeError(f"{given} is no number from 0 on")
+    return value
 
 
 def _source(given: str) -> str:

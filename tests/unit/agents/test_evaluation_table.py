@@ -15,6 +15,7 @@ class Tried:
     case: str
     arm: str
     ok: bool | None
+    why: str = ""
     repeat: int = 1
     tokens: int = 100
     cost: Decimal = Decimal("0.01")
