@@ -30,7 +30,7 @@ from audit.rotation import finish
 from audit.signing import NEXT_FILE, load_key, make_key
 from audit.tiles import folder_reader, tile_path
 from tests.integration.audit.conftest import Log, query
-from tests.integration.audit.test_verify import _forge
+from tests.integration.audit.test_verify_forged import _forge
 
 
 def _codes(report: Report) -> set[str]:
