@@ -22,7 +22,7 @@ from agents.web.chart import Chart, ended_by_day
 from agents.web.labels import JOB_LABELS
 from agents.web.maps import progress_of
 from agents.web.sentence import Sentence, sentence
-from agents.web.words import ago, between, duration, first_line, readable
+from agents.web.words import ago, between, duration, first_line, money, readable
 from approvals import selectors as approval_selectors
 from approvals.models import ApprovalRequest
 from approvals.visible import visible_line
@@ -92,6 +92,7 @@ class Figures:
     finished: int
     succeeded: int
     tokens: int
+    spent: str
     median_wait: str
     decided: int
     denied: int
@@ -283,7 +284,10 @@ def figures(user: User, jobs: QuerySet[Job], now: datetime) -> Figures:
     since = now - timedelta(days=STATS_DAYS)
     ended = jobs.order_by().filter(finished_at__gte=since)
     totals = ended.aggregate(
-        finished=Count("pk"), succeeded=Count("pk", filter=Q(state=JobState.SUCCEEDED)), tokens=Sum("tokens_used")
+        finished=Count("pk"),
+        succeeded=Count("pk", filter=Q(state=JobState.SUCCEEDED)),
+        tokens=Sum("tokens_used"),
+        spent=Sum("cost_used"),
     )
     mine = approval_selectors.visible(user).order_by().values("pk")
     decided = ApprovalRequest.objects.filter(
@@ -299,6 +303,7 @@ def figures(user: User, jobs: QuerySet[Job], now: datetime) -> Figures:
         finished=totals["finished"],
         succeeded=totals["succeeded"],
         tokens=totals["tokens"] or 0,
+        spent=money(totals["spent"] or 0),
         median_wait=duration(asked["median"]),
         decided=asked["decided"],
         denied=asked["denied"],

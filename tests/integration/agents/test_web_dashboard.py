@@ -70,12 +70,13 @@ def test_figures_count_what_the_reader_may_see():
     now = timezone.now()
     ada, eve = user("ada"), user("eve")
     for owner, waited, state in ((ada, 10, "approved"), (ada, 30, "denied"), (eve, 500, "approved")):
-        step = web.step(web.job(owner, state="succeeded", tokens_used=100))
+        step = web.step(web.job(owner, state="succeeded", tokens_used=100, cost_used="0.75"))
         web.request(step, state=state, created_at=now - timedelta(seconds=waited), decided_at=now)
     html = get(web.signed_in(ada), "/")
     assert re.search(r"median wait for people</dt><dd>20 s<", html)
     assert re.search(r"approvals denied</dt><dd>1<small> of 2<", html)
-    assert re.search(r"tokens</dt><dd>200<", html)
+    assert re.search(r"tokens of ended jobs</dt><dd>200<", html)
+    assert re.search(r"cost</a></dt><dd>\$1\.50<", html)
 
 
 def test_the_dashboard_says_when_nobody_sweeps():
@@ -120,7 +121,12 @@ def test_the_frame_tells_development_mailbox_and_what_waits(settings):
     html = get(web.signed_in(user("root", is_staff=True)), "/jobs/")
     assert "/mailbox/" not in html
     assert 'href="/flower/"' in html
-    assert 'href="/flower/"' not in get(web.signed_in(user("bob")), "/jobs/")
+    bobs = get(web.signed_in(user("bob")), "/agents/")
+    assert 'href="/flower/"' not in bobs
+    assert "MCP servers" not in bobs
+    assert "MCP servers" in get(web.signed_in(user("ruth", is_staff=True, is_superuser=True)), "/agents/")
+    for page in ("/jobs/", "/workflows/", "/approvals/", "/chat/", "/agents/", "/agents/memory/", "/triggers/"):
+        assert f'href="{page}"' in bobs, "the frame and its tabs lead there"
 
 
 def test_what_is_not_there_says_so_in_our_frame():
