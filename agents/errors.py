@@ -10,6 +10,7 @@ AgentsError
 │   ├── InvalidPrompt       a prompt or a suite of cases: each problem with its line, each test that fails
 │   └── UnknownWorkflow     no published workflow of that name and version
 ├── NotADraft               a published version never changes
+├── ChangedMeanwhile        another person saved in between
 ├── NotVisible              there is no such thing for this user
 ├── Gone                    it was there, and is no longer kept
 ├── NotAllowed              the user sees it, but may not do this to it

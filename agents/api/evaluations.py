@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents.api.requests import body, check_query
+from agents.api.requests import body, check_query, empty_body
 from agents.api.views import View, person
 from agents.errors import NotVisible
 from agents.evaluation import running, table
@@ -75,7 +75,7 @@ class PromptSerializer(serializers.ModelSerializer[Prompt]):
 
 
 class TrialSerializer(serializers.ModelSerializer[Trial]):
-    """One case tried once. ok is null until it was judged."""
+    """One case tried once. ok is null until it was judged, and stays so where it was cancelled, as `why` says."""
 
     class Meta:
         model = Trial
@@ -91,6 +91,7 @@ class ArmSerializer(serializers.Serializer[Any]):
     judged = serializers.IntegerField()
     passed = serializers.IntegerField()
     waiting = serializers.IntegerField()
+    dropped = serializers.IntegerField(help_text="Cancelled, and never judged.")
     success = serializers.FloatField()
     low = serializers.FloatField()
     high = serializers.FloatField()
@@ -177,4 +178,21 @@ class EvaluationDetail(View):
         check_query(request, ())
         found = running.evaluation_of(person(request), evaluation_id)
         running.go_on(found, now=timezone.now())
+        return Response(self.get_serializer(found).data)
+
+
+class EvaluationCancel(View):
+    serializer_class = EvaluationSerializer
+
+    @extend_schema(
+        operation_id="cancel_evaluation",
+        tags=["evaluation"],
+        request=None,
+        responses={200: EvaluationSerializer, 409: OpenApiResponse(description="It has ended already.")},
+    )
+    def post(self, request: Request, evaluation_id: UUID) -> Response:
+        """Starts no further trial and cancels the jobs of those that run; what was judged stays."""
+        empty_body(request)
+        found = running.evaluation_of(person(request), evaluation_id)
+        running.cancel(found, by=person(request), now=timezone.now())
         return Response(self.get_serializer(found).data)

@@ -6,7 +6,7 @@ from agents.api import openapi, triggers  # noqa: F401  its extensions must be k
 from agents.api.artifacts import ArtifactContent, ArtifactDetail, ArtifactList
 from agents.api.catalogue import AgentList, Me, ModelList, RepositoryList, ToolList
 from agents.api.chats import ChatDetail, ChatJobs, ChatLinkDetail, ChatLinks, ChatList, JobStream, TurnList
-from agents.api.evaluations import EvaluationDetail, EvaluationList, JobFeedback, PromptList
+from agents.api.evaluations import EvaluationCancel, EvaluationDetail, EvaluationList, JobFeedback, PromptList
 from agents.api.items import ItemList
 from agents.api.jobs import JobCancel, JobDetail, JobFork, JobList, JobPause, JobResume, JobRetry, JobShare
 from agents.api.memories import MemoryDetail, MemoryList, MemorySearch
@@ -61,6 +61,7 @@ urlpatterns = [
     path("prompts", PromptList.as_view(), name="prompts"),
     path("evaluations", EvaluationList.as_view(), name="evaluations"),
     path("evaluations/<uuid:evaluation_id>", EvaluationDetail.as_view(), name="evaluation"),
+    path("evaluations/<uuid:evaluation_id>/cancel", EvaluationCancel.as_view(), name="cancel-evaluation"),
     path("repositories", RepositoryList.as_view(), name="repositories"),
     path("workflows", WorkflowList.as_view(), name="workflows"),
     path("workflows/validate", WorkflowValidate.as_view(), name="workflow-validate"),

@@ -41,6 +41,14 @@ class Line:
     tokens: float
     latency_ms: float
 
+    @property
+    def interval(self) -> str:
+        return f"{self.low:.0%} to {self.high:.0%}"
+
+    @property
+    def seconds(self) -> float:
+        return self.latency_ms / 1000
+
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "cost": str(self.cost)}
 
@@ -150,10 +158,10 @@ def text(found: Sequence[Line]) -> str:
             one.arm,
             f"{one.passed}/{one.judged}" + (f" +{one.waiting}" if one.waiting else ""),
             f"{one.success:.0%}" if one.judged else "-",
-            f"{one.low:.0%} to {one.high:.0%}" if one.judged else "-",
+            one.interval if one.judged else "-",
             f"${one.cost:.4f}",
             f"{one.tokens:.0f}",
-            f"{one.latency_ms / 1000:.1f} s",
+            f"{one.seconds:.1f} s",
         )
         for one in found
     ]

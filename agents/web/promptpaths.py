@@ -14,6 +14,8 @@ PATHS = [
     path("agents/prompts/<slug:name>/<int:number>/act", prompts.act, name="act-prompt"),
     path("agents/prompts/<slug:name>/<int:number>/try", prompts.try_out, name="try-prompt"),
     path("agents/evaluations/", evaluations.evaluation_list, name="evaluations"),
+    path("agents/evaluations/new", evaluations.new, name="new-evaluation"),
     path("agents/evaluations/<uuid:evaluation_id>/", evaluations.evaluation, name="evaluation"),
+    path("agents/evaluations/<uuid:evaluation_id>/cancel", evaluations.cancel, name="cancel-evaluation"),
     path("jobs/<uuid:job_id>/feedback", evaluations.thumb, name="feedback"),
 ]

@@ -50,7 +50,7 @@ def test_the_picture_is_svg_with_a_bar_an_arm():
     made = picture.svg(table.lines([Tried("c", "<a>", True), Tried("c", "b", False)], ["<a>", "b"]), title="A & B")
     root = ElementTree.fromstring(made)
     bars = [one.get("width") for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("class") == "bar"]
-    assert bars == ["520", "0"]
+    assert bars == ["100.00%", "0.00%"]
 
 
 @pytest.mark.parametrize(
