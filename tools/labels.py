@@ -10,7 +10,7 @@ from typing import Any
 
 from tools.admitted import AdmittedTool
 from tools.risk.handles import secrets_of
-from tools.risk.hosts import hosts_of
+from tools.risk.hosts import REACHING, hosts_of
 from tools.spec import Effect, Tool
 
 UNTRUSTED, PRIVATE, EGRESS = "untrusted", "private", "egress"
@@ -46,6 +46,15 @@ def of_call(tool: Tool, arguments: Mapping[str, Any]) -> frozenset[str]:
     if secrets_of(tool.name, arguments) != ():
         found.add(PRIVATE)
     return frozenset(found)
+
+
+def may_be(tool: Tool) -> frozenset[str]:
+    """The labels that calls of this tool can have at all, whatever their arguments say."""
+    if foreign(tool):
+        return LABELS
+    reaching = tool.name.startswith(REACHING)
+    found = {EGRESS, PRIVATE} if reaching else {EGRESS} if tool.name in _SENDING else set()
+    return of_call(tool, {}) | found
 
 
 def foreign(tool: Tool) -> bool:

@@ -85,7 +85,7 @@ def decide(job: Job, step: Step, *, now: datetime, claiming: bool = False) -> tu
         UnknownTool
     """
     versions = published.ids()
-    needs = published.of(versions).needs(step.tool)
+    needs = published.of(versions).needs(step.tool, str(step.effect))
     risk = risk_of(step, job)
     given = policy_input(job, step, risk, now=now)
     given = facts.with_facts(given, job, step, needs.facts, now=now, claiming=claiming)

@@ -54,6 +54,7 @@ _STRING = re.compile(r"""[rRbB]{0,2}(?:'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\\n
 _FIELD = re.compile(r"(?<![\w.])(call|job)\s*\.\s*([A-Za-z_]\w*)")
 _CALL = re.compile(r"(?<![\w.])call(?!\w)")
 _OTHER_FIELD = re.compile(r"(?<![\w.])call\s*\.\s*(?:tool|effect|queue|risk)(?!\w)")
+_TOOL = re.compile(r"(?<![\w.])call\s*\.\s*tool(?!\w)")
 _NAME = r"(?<![\w.]){}(?!\w)"
 
 Scope = cel.Context
@@ -94,6 +95,21 @@ def reads_arguments(source: str) -> bool:
     code = _STRING.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), source)
     plain = {found.start() for found in _OTHER_FIELD.finditer(code)}
     return any(found.start() not in plain for found in _CALL.finditer(code))
+
+
+@lru_cache(maxsize=1024)
+def concerns(source: str, tool: str) -> bool:
+    """Can it hold for any call of this tool? False where it asks for nothing but `call.tool`, and that does not do."""
+    if not source.strip():
+        return True
+    code = _STRING.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), source)
+    named = [found for name in NAMES for found in re.finditer(_NAME.format(name), code)]
+    if len(named) != len(_TOOL.findall(code)):
+        return True
+    try:
+        return holds(source, scope({"call": {"tool": tool}}))
+    except ConditionFailed:
+        return True
 
 
 @lru_cache(maxsize=1024)

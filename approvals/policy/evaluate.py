@@ -102,7 +102,7 @@ def evaluate_each(
     Where no rule for this tool looks at more than the risk's level, calls of the same risk have the same answer.
     """
     known = published.of(versions)
-    if known.needs(given.tool).per_call:
+    if known.needs(given.tool, str(given.effect)).per_call:
         return [_by(known, replace(given, arguments=arguments, risk=risk, **more)) for arguments, risk, more in calls]
     by_risk: dict[str, Decision] = {}
     for arguments, risk, more in calls:
@@ -147,7 +147,7 @@ def _decide(
 
 
 def _by(known: Published, given: PolicyInput) -> Decision:
-    needs = known.needs(given.tool)
+    needs = known.needs(given.tool, str(given.effect))
     also: dict[str, Any] = {"versions": known.digest, "facts": _facts(needs.facts, given), "passing": needs.passing}
     return _decide(known.policies, given, known.freezes, also)
 

@@ -5,7 +5,7 @@ of several programs each must fit. A rule that asks or denies fits already where
 be told.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,14 @@ class Matcher:
 
     tests: tuple[tuple[str, Test], ...]
     reads: frozenset[str]
+    effects: Patterns | None = None
+    carries: Patterns | None = None
+
+    def concerns(self, effect: str, carries: Iterable[str]) -> bool:
+        """Can it fit any call of this effect that carries some of these labels? False where that is plain to see."""
+        if self.effects is not None and not self.effects.fit(effect):
+            return False
+        return self.carries is None or any(self.carries.fit(label) for label in carries)
 
     def fits(self, given: PolicyInput, *, strict: bool) -> bool:
         """strict: of a rule that allows."""
@@ -91,7 +99,8 @@ def compiled(match: Mapping[str, Any]) -> Matcher:
         test, read = _BUILT[name](match[name])
         tests.append((name, test))
         reads |= read
-    return Matcher(tuple(tests), frozenset(reads))
+    effects, carries = (Patterns(match[name]) if name in match else None for name in ("effects", "carries"))
+    return Matcher(tuple(tests), frozenset(reads), effects, carries)
 
 
 def _value(of: Callable[[PolicyInput], str]) -> Callable[[Any], tuple[Test, set[str]]]:

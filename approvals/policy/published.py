@@ -18,6 +18,8 @@ from django.utils import timezone
 from approvals.models import FreezeWindow, PolicyRule, PolicyVersion
 from approvals.policy import conditions, matching
 from approvals.policy.match import Patterns
+from tools import labels, registry
+from tools.errors import UnknownTool
 
 # The ids of everything that decisions depend on; windows that are over no longer matter.
 SET = """SELECT v.id FROM approvals_policyversion v WHERE v.status = 'published'
@@ -84,7 +86,7 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What the rules for one tool ask for. facts: to look up; passing: decisions hold for their moment only; per_call:
+    """What the rules ask for that can fit calls of one tool and effect. facts: to look up; passing: decisions hold for their moment only; per_call:
     calls of the same risk may have different answers."""
 
     facts: frozenset[str]
@@ -100,22 +102,29 @@ class Published:
     digest: str = ""
     policies: tuple[Policy, ...] = ()
     freezes: tuple[Freeze, ...] = ()
-    _needs: dict[str, Needs] = field(default_factory=dict)
+    _needs: dict[tuple[str, str], Needs] = field(default_factory=dict)
 
-    def needs(self, tool: str) -> Needs:
-        found = self._needs.get(tool)
+    def needs(self, tool: str, effect: str) -> Needs:
+        """What the rules ask for that can fit a call of this tool and effect."""
+        found = self._needs.get((tool, effect))
         if found is None:
-            found = self._needed(tool)
+            found = self._needed(tool, effect)
             if len(self._needs) < _TOOLS_MAX:
-                self._needs[tool] = found
+                self._needs[tool, effect] = found
         return found
 
     def frozen(self, tool: str, now: datetime) -> bool:
         """May a freeze window that holds now be about this tool? Then whatever was decided before is decided anew."""
         return any(freeze.starts_at <= now < freeze.ends_at and freeze.tools.fit(tool) for freeze in self.freezes)
 
-    def _needed(self, tool: str) -> Needs:
-        rules = [rule for policy in self.policies for rule in policy.about(tool)]
+    def _needed(self, tool: str, effect: str) -> Needs:
+        carries = _may_carry(tool)
+        rules = [
+            rule
+            for policy in self.policies
+            for rule in policy.about(tool)
+            if rule.matcher.concerns(effect, carries) and conditions.concerns(rule.condition, tool)
+        ]
         facts = frozenset().union(*(rule.reads for rule in rules))
         reading = any(conditions.reads_arguments(rule.condition) for rule in rules)
         return Needs(
@@ -159,6 +168,13 @@ def digest_of(seen: Iterable[UUID]) -> str:
 def compiled(label: str, version_id: str, rules: Iterable[PolicyRule]) -> Policy:
     """A policy of these rules, which need not be rows of the database."""
     return Policy(label=label, version_id=version_id, rules=tuple(_rule(rule) for rule in rules))
+
+
+def _may_carry(tool: str) -> frozenset[str]:
+    try:
+        return labels.may_be(registry.get(tool))
+    except UnknownTool:
+        return labels.LABELS
 
 
 def _digest(seen: frozenset[UUID]) -> str:

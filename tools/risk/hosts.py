@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from tools.egress.allowlist import Allowlist, Pattern, host_of
 from tools.errors import ToolRefused
 
+REACHING = ("shell.", "http.")  # tools whose arguments name hosts, and secrets
+
 
 def hosts_of(tool: str, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Patterns as of `tools.egress.allowlist`, sorted; () of a call that asks for no host, or of a tool whose remotes the

@@ -109,7 +109,7 @@ def decide(job: JobRow, step: StepRow, now: datetime) -> tuple[Decision, str] | 
     """The policies' leave, and the risk; None where they say anything else, have to look something up, or the tool is not
     plain."""
     known = published.of(job.policies)
-    wanted = known.needs(step.tool)
+    wanted = known.needs(step.tool, str(step.effect))
     if wanted.passing or known.frozen(step.tool, now):
         return None
     try:

@@ -12,9 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from approvals.models import PolicyRule
-from approvals.policy import clock, conditions, constraints, matching
+from approvals.policy import clock, conditions, constraints, expectations, matching, packs, published, yamlform
 from approvals.policy.evaluate import compiled, decide
 from approvals.policy.inputs import PolicyInput, budget_key
+from tools import labels, registry
 
 NOW = datetime(2026, 3, 27, 22, 30, tzinfo=UTC)  # a Friday, 23:30 in Berlin
 
@@ -304,6 +305,24 @@ def test_the_evaluator_says_what_a_naive_one_says(policies, changes):
     ]
     decision = decide(made, call)
     assert (decision.effect, decision.policy, decision.rule) == _naive(policies, call)
+
+
+def test_rules_that_cannot_fit_a_call_have_nothing_looked_up_for_it():
+    rules = expectations.unsaved(yamlform.load(packs.named("injection-defence").source))
+    known = published.Published(policies=(compiled("pack@1", "", rules),))
+    looked_up = set()
+    for tool in registry.builtin():
+        for arguments in tool.examples:
+            assert labels.of_call(tool, arguments) <= labels.may_be(tool), tool.name
+            effect = str(tool.effect_of(arguments))
+            call = replace(CALL, tool=tool.name, arguments=arguments, effect=effect)
+            call = replace(call, seen=None, unplanned=None, tainted=None)  # everything may be so
+            needs = known.needs(tool.name, effect)
+            assert decide(known.policies, call).effect == ("ask" if needs.passing else "deny"), tool.name
+            looked_up |= {tool.name} if "provenance" in needs.facts else set()
+    assert not looked_up & {"files.read", "files.search", "git.diff", "llm.think", "memory.search", "code.test"}
+    assert {"files.write", "http.fetch", "git.push", "git.commit", "shell.exec"} <= looked_up
+    assert known.needs("mcp.any.read", "read").passing and not known.needs("files.write", "read").facts
 
 
 def _naive(policies: list[Any], call: PolicyInput) -> tuple[str, str, str]:
