@@ -23,8 +23,7 @@ BROWSER_ARGUMENTS = [
 ROOT = Path(__file__).parents[1]
 WHOLE = "whole stacks"
 COUNTS_THE_LOG = "tests/integration/audit/test_reading.py"
-# beside those of whole stacks: tests that count what lies in Redis, before others that send
-WHOLE_FOLDERS = ("tests/e2e/", "tests/chaos/", "tests/browser/", "tests/integration/agents/test_release.py")
+WHOLE_FOLDERS = ("tests/e2e/", "tests/chaos/", "tests/browser/")
 NO_BROWSER = "no Chromium was found: put one on PATH or name it in CHROMIUM"
 
 

@@ -87,9 +87,11 @@ def main(arguments: list[str]) -> int:
 def use_own_servers() -> None:
     """In one of several processes of pytest: the servers and folders that `bin/test` started for it. Called before the
     settings are read."""
+    if PROCESS not in os.environ:
+        return  # the one that starts them reads the settings too, and hands on what it has
     # taken away: what the tests start themselves is told where to go by them
     places = json.loads(os.environ.pop(SHARDS, "{}"))
-    os.environ.update(places.get(os.environ.get(PROCESS, ""), {}))
+    os.environ.update(places.get(os.environ[PROCESS], {}))
 
 
 def find_browser() -> str:

@@ -1,6 +1,5 @@
 """Fair release: whose step is next, as far as a short queue has room, exactly once."""
 
-import os
 import threading
 from collections import Counter
 from datetime import datetime, timedelta
@@ -21,11 +20,7 @@ from tests.integration.agents.test_engine import step, submit
 from tests.integration.agents.test_engine_recovery import side_by_side
 from tests.stack import wait_until
 
-IN_SHARDS = "PYTEST_XDIST_WORKER" in os.environ
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(IN_SHARDS, reason="counts what lies in Redis: run it by itself"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 QUEUE = "control"
 
