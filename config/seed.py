@@ -11,6 +11,7 @@ from guardian.shortcuts import assign_perm
 from agents.defaults import ensure_agents
 from agents.demo import GOAL
 from agents.demo import repository as sample
+from agents.evolution import example as primes
 from agents.models import Job, Repository
 from agents.prompts.shipped import ensure_prompts
 from agents.repositories import create_repository
@@ -24,7 +25,7 @@ from audit.kinds import Event
 APPROVERS = "approvers"
 ADMIN = "admin"
 REQUESTER = "demo"
-SAMPLE = "sample"
+SAMPLE, PRIMES = "sample", "primes"
 DEMO_KEY = "demo-1"
 
 
@@ -70,7 +71,8 @@ def _ensure_schedule() -> None:
 
 
 def seed_demo(*, now: datetime) -> tuple[Job, bool]:
-    """The sample repository and the job of user `demo` on it: (job, created just now).
+    """The sample repositories and the job of user `demo` on the first: (job, created just now). The second is what
+    docs/howto/evolution.md makes faster.
 
     The job belongs to `demo`, who cannot sign in, because nobody approves their own.
     """
@@ -80,14 +82,12 @@ def seed_demo(*, now: datetime) -> tuple[Job, bool]:
             requester.set_unusable_password()
             requester.save(update_fields=["password"])
             _created("user", requester.pk, REQUESTER)
-        repository = Repository.objects.filter(name=SAMPLE).first()
-        if repository is None:
-            remote = sample.create(settings.DATA_DIR / "demo")
-            admin = User.objects.get(username=ADMIN)
-            repository = create_repository(
-                {"name": SAMPLE, "url": str(remote), "default_branch": "main"}, user=admin, now=now
-            )
-            assign_perm("agents.view_repository", requester, repository)
+        for name, create in ((SAMPLE, sample.create), (PRIMES, primes.create)):
+            if not Repository.objects.filter(name=name).exists():
+                remote = create(settings.DATA_DIR / "demo")
+                admin = User.objects.get(username=ADMIN)
+                given = {"name": name, "url": str(remote), "default_branch": "main"}
+                assign_perm("agents.view_repository", requester, create_repository(given, user=admin, now=now))
     return submit(
         {"goal": GOAL, "repository": SAMPLE, "labels": {"demo": "true"}},
         user=requester,

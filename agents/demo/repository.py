@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from agents.demo.history import HISTORY, Commit
@@ -20,7 +21,12 @@ class DemoFailed(AgentsError):
 
 
 def create(folder: Path) -> Path:
-    """Makes the bare repository `folder/sample.git`, and returns its path; one that is there already is kept.
+    """The bare repository `folder/sample.git`, as `made` makes it."""
+    return made(folder, NAME, HISTORY)
+
+
+def made(folder: Path, name: str, history: Sequence[Commit]) -> Path:
+    """Makes a bare repository in `folder`, and returns its path; one that is there already is kept.
 
     It appears at once and whole, since it is built beside its place and then renamed.
 
@@ -28,15 +34,15 @@ def create(folder: Path) -> Path:
         DemoFailed: git is missing or failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    remote = folder / NAME
+    remote = folder / name
     if remote.exists():
         return remote
-    with tempfile.TemporaryDirectory(prefix=".sample-", dir=folder) as name:
-        tree, bare = Path(name) / "tree", Path(name) / NAME
+    with tempfile.TemporaryDirectory(prefix=".sample-", dir=folder) as beside:
+        tree, bare = Path(beside) / "tree", Path(beside) / name
         tree.mkdir()
         _git(tree, "init", "--quiet")
         _git(tree, "symbolic-ref", "HEAD", f"refs/heads/{BRANCH}")
-        for commit in HISTORY:
+        for commit in history:
             _commit(tree, commit)
         _git(tree, "clone", "--quiet", "--bare", "--no-hardlinks", str(tree), str(bare))
         _git(bare, "remote", "remove", "origin")

@@ -33,8 +33,8 @@ def ranked(job_id: UUID, direction: str, *, before: int | None = None) -> list[C
     return sorted(found, key=lambda one: (sign * (one.score or 0.0), one.generation, one.number))
 
 
-def brood(best_first: Sequence[Candidate], *, job_id: UUID, generation: int, number: int) -> Brood:
-    """The same for the same place in the search, so that a step that runs again asks the same.
+def brood(best_first: Sequence[Candidate], *, seed: str, generation: int, number: int) -> Brood:
+    """The same for the same seed and place in the search, so that a step that runs again asks the same.
 
     The first of a generation mutates the best. The others are crossed and mutated in turn; their parents are found by
     rounds among the better half, each of another text.
@@ -43,7 +43,7 @@ def brood(best_first: Sequence[Candidate], *, job_id: UUID, generation: int, num
     better = different[: max(2, math.ceil(len(different) / 2))]
     if number == 0 or len(better) < 2:
         return Brood(operator=Candidate.Operator.MUTATE, parents=(different[0],))
-    chance = random.Random(f"{job_id}:{generation}:{number}")
+    chance = random.Random(f"{seed}:{generation}:{number}")
     first = _winner(better, chance)
     if number % 2 == 0:
         return Brood(operator=Candidate.Operator.MUTATE, parents=(first,))

@@ -1,8 +1,9 @@
-"""Arguments that several tools of a search share."""
+"""What the tools of a search share: arguments, and their error."""
 
 from typing import Any
 
 from agents.evolution.population import MAXIMISE, MINIMISE
+from tools.errors import ToolFailed
 
 POPULATION_MAX, GENERATIONS_MAX, FILES_MAX = 32, 50, 8
 FILE_MAX_BYTES = 64 * 1024
@@ -37,3 +38,11 @@ TIMEOUT_S = 120.0
 
 def schema(properties: dict[str, Any], *required: str) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+class SearchFailed(ToolFailed):
+    """Fails for good, with a code of its own."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message, code=code)
+        self.code = code

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from agents.llm.scripted import chatting
+from agents.llm.scripted import chatting, searching
 from agents.llm.scripted.look import WHO
 from agents.llm.scripted.scene import Move, Scene
 
@@ -34,6 +34,8 @@ def move(scene: Scene) -> Move:
         return Move(words=f"{WHO} It has no opinion of its own.")
     names = set(schema.get("properties", {}))
     value = _review(scene.goal, schema) if {"summary", "findings"} <= names else _least(schema)
+    if searching.asked(names):
+        value = searching.candidate(scene.goal)
     if names == {"title"}:
         value = {"title": chatting.title(scene.goal)}
     return Move(words="", answer=value if isinstance(value, dict) else {})
