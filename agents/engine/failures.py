@@ -36,9 +36,10 @@ TOLD_MAX_S = 600.0  # of the delay that the other side asks for
 
 _BY_CODE = {
     "rate_limited": "rate_limit",
-    "quota_exhausted": "resource",
-    "answer_too_large": "resource",
-    "answer_truncated": "resource",
+    "quota_exhausted": "denied",
+    "budget_exhausted": "denied",
+    "answer_too_large": "bad_input",
+    "answer_truncated": "bad_input",
     "context_too_long": "bad_input",
     "request_refused": "bad_input",
     "model_not_found": "bad_input",

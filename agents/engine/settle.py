@@ -160,9 +160,7 @@ def lost(job: Job, step: Step, error: ToolError, *, actor: Actor, now: datetime)
     began = not (step.permit_id and permits.withdraw(step.permit_id))
     doubtful = began and step.effect == Effect.ONCE
     end_attempt(step, "lost", now=now, error=error)
-    if error.details.get("handed_back"):  # an attempt that is not the step's fault is none of its budget
-        step.max_attempts += 1
-        Step.objects.filter(pk=step.pk).update(max_attempts=step.max_attempts)
+    _count(step, error)
     if actor == ENGINE:  # a worker that tells of it lives
         quarantine.count_loss(step)
     if stopping(job, step):
@@ -184,6 +182,13 @@ def lost(job: Job, step: Step, error: ToolError, *, actor: Actor, now: datetime)
         step.error_class = "lost"
         Step.objects.filter(pk=step.pk).update(error_class=step.error_class)
         again(job, step, now=now)
+
+
+def _count(step: Step, error: ToolError) -> None:
+    """An attempt that was handed back, as one that found no room, is not the step's fault and none of its budget."""
+    if error.details.get("handed_back"):
+        step.max_attempts += 1
+        Step.objects.filter(pk=step.pk).update(max_attempts=step.max_attempts)
 
 
 def fail(
@@ -246,6 +251,7 @@ class Failed(ToolError):
 
 
 def _broke(job: Job, step: Step, error: ToolError, *, actor: Actor, cancelled: bool, now: datetime) -> None:
+    _count(step, error)
     error_class = failures.of(error)
     unsure = error.transient or isinstance(error, TimedOut)  # it may have had its effect
     again_perhaps = error.transient or failures.retried(step, error_class)

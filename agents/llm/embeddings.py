@@ -1,14 +1,14 @@
 """Texts into vectors, as part of a step: in batches, on the ledger, within the job's budget."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from django.utils import timezone
 
 from agents.connections import rest
 from agents.llm import budget, health, pace
 from agents.llm.errors import LlmError, RateLimited
-from agents.llm.gateway import ThinkFailed, endpoint_of, new_call, settle_call
+from agents.llm.gateway import FINAL, ThinkFailed, endpoint_of, most_hopeful, new_call, no_room, settle_call
 from agents.llm.routing import Target
 from agents.llm.values import Usage, estimate_tokens
 from agents.llm.vectors import Vectors
@@ -18,22 +18,29 @@ from tools import redact
 BATCH = 64
 BATCH_BYTES = 256 * 1024
 
+Cancelled = Callable[[], bool]
+NEVER: Cancelled = lambda: False  # noqa: E731
 
-def embed(job: Job, step: Step, targets: Sequence[Target], texts: Sequence[str], *, purpose: str) -> Vectors:
+
+def embed(
+    job: Job, step: Step, targets: Sequence[Target], texts: Sequence[str], *, purpose: str, cancelled: Cancelled = NEVER
+) -> Vectors:
     """A vector a text, in their order, all from one endpoint: vectors of two models cannot be compared.
 
+    cancelled: is asked twice a second whether anybody still wants them.
+
     Raises:
-        ThinkFailed: the last endpoint's error, or `budget_exhausted`.
+        ThinkFailed: as `agents.llm.gateway.ask`.
     """
-    failed: ThinkFailed | None = None
+    failed: list[ThinkFailed] = []
     for target in targets:
         try:
-            return _all(job, step, target, texts, purpose)
+            return _all(job, step, target, texts, purpose, cancelled)
         except ThinkFailed as error:
-            failed = error
-            if error.code == "budget_exhausted":
+            if error.code in FINAL:
                 raise
-    raise failed or ThinkFailed("no_endpoint", "There is no endpoint that turns texts into vectors.")
+            failed.append(error)
+    raise most_hopeful(failed)
 
 
 def batches(texts: Sequence[str]) -> list[list[str]]:
@@ -50,15 +57,15 @@ def batches(texts: Sequence[str]) -> list[list[str]]:
     return made
 
 
-def _all(job: Job, step: Step, target: Target, texts: Sequence[str], purpose: str) -> Vectors:
-    parts = [_batch(job, step, target, batch, purpose) for batch in batches(texts)]
+def _all(job: Job, step: Step, target: Target, texts: Sequence[str], purpose: str, cancelled: Cancelled) -> Vectors:
+    parts = [_batch(job, step, target, batch, purpose, cancelled) for batch in batches(texts)]
     if len({part.dimensions for part in parts}) != 1:
         raise ThinkFailed("not_an_answer", f"{target.name} gave vectors of different lengths.")
     usage = Usage(prompt_tokens=sum(part.usage.prompt_tokens for part in parts), completion_tokens=0)
     return Vectors(values=[one for part in parts for one in part.values], model=parts[0].model, usage=usage)
 
 
-def _batch(job: Job, step: Step, target: Target, texts: list[str], purpose: str) -> Vectors:
+def _batch(job: Job, step: Step, target: Target, texts: list[str], purpose: str, cancelled: Cancelled) -> Vectors:
     # Imported here: see `agents.llm.gateway`.
     from agents.llm import client
 
@@ -69,7 +76,12 @@ def _batch(job: Job, step: Step, target: Target, texts: list[str], purpose: str)
         endpoint = endpoint_of(target, purpose)
         rest()
         vectors = client.embed(
-            endpoint, model=target.model, texts=texts, dimensions=target.dimensions, deadline_s=target.timeout_s
+            endpoint,
+            model=target.model,
+            texts=texts,
+            dimensions=target.dimensions,
+            deadline_s=target.timeout_s,
+            cancelled=cancelled,
         )
     except LlmError as error:
         told = redact.text(error.message)[:4000]
@@ -97,6 +109,6 @@ def _reserve(call: LlmCall, target: Target, texts: list[str]) -> None:
             also=lambda: pace.take_a_place(target, tokens, now=call.at),
         )
     except RateLimited as error:
-        raise ThinkFailed(error.code, error.message, transient=True, retry_after_s=error.retry_after_s) from None
+        raise no_room(error) from None
     except budget.BudgetExhausted as error:
         raise ThinkFailed("budget_exhausted", f"Stopped: {error}.") from None

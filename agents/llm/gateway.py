@@ -22,10 +22,11 @@ from tools import redact
 from tools.errors import ToolFailed, ToolRefused
 from tools.spec import Box, Tool
 
+ASKS_AS = "llm.think"
 OUTPUT_TOKENS = 8192
 OUTPUT_TOKENS_LEAST = 256  # with less left than this there is no use in asking
 # Where another endpoint would do no better, or nobody wants the answer any more.
-_FINAL = frozenset({"cancelled", "answer_truncated", "content_filtered"})
+FINAL = frozenset({"cancelled", "answer_truncated", "content_filtered"})
 
 
 class ThinkFailed(ToolFailed):
@@ -35,6 +36,12 @@ class ThinkFailed(ToolFailed):
     def __init__(self, code: str, message: str, *, transient: bool = False, **details: object) -> None:
         super().__init__(message, transient=transient, code=code, **details)
         self.code = code
+
+    @property
+    def retry_after_s(self) -> float:
+        """How long the endpoint asks to be left alone; 0 where it does not say."""
+        told = self.details.get("retry_after_s")
+        return float(told) if isinstance(told, int | float) else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,20 +77,29 @@ def ask(asking: Asking, messages: list[dict[str, Any]]) -> Answer:
     """Asks each endpoint of the route until one answers.
 
     Raises:
-        ThinkFailed: the last one's error, `budget_exhausted`, or that somebody cancelled.
+        ThinkFailed: that of the endpoint that another try may find well the soonest, else the last one's.
     """
     budget.give_up_earlier(asking.step)
-    failed: ThinkFailed | None = None
-    for number, target in enumerate(asking.targets):
-        if failed is not None:
-            asking.box.log(f"{failed.message} Asking {target.name} instead.\n")
+    failed: list[ThinkFailed] = []
+    for target in asking.targets:
+        if failed:
+            asking.box.log(f"{failed[-1].message} Asking {target.name} instead.\n")
         try:
             return _attempt(asking, target, messages)
         except ThinkFailed as error:
-            failed = error
-            if error.code in _FINAL or number == len(asking.targets) - 1:
+            if error.code in FINAL:
                 raise
-    raise failed or ThinkFailed("no_endpoint", "There is no model endpoint to ask.")
+            failed.append(error)
+    raise most_hopeful(failed)
+
+
+def most_hopeful(failed: Sequence[ThinkFailed]) -> ThinkFailed:
+    """What a step says whose endpoints have all failed: one with a wrong key does not end it while another will do better
+    in a minute."""
+    hopeful = [one for one in failed if one.transient]
+    if hopeful:
+        return min(hopeful, key=lambda one: one.retry_after_s)
+    return failed[-1] if failed else ThinkFailed("no_endpoint", "There is no model endpoint to ask.")
 
 
 def _attempt(asking: Asking, target: Target, messages: list[dict[str, Any]]) -> Answer:
@@ -205,10 +221,10 @@ def _reserved(asking: Asking, target: Target, request: Request, call: LlmCall) -
             cost=price(output),
             least_tokens=prompt + least,
             least_cost=price(least),
-            also=lambda: pace.take_a_place(target, prompt + output, now=call.at),
+            also=lambda: pace.take_a_place(target, prompt + output, now=call.at, waited=asking.step.attempt - 1),
         )
     except RateLimited as error:
-        raise ThinkFailed(error.code, error.message, transient=True, retry_after_s=error.retry_after_s) from None
+        raise no_room(error) from None
     except budget.BudgetExhausted as error:
         raise ThinkFailed("budget_exhausted", f"Stopped: {error}.") from None
     output = min(output, call.reserved_tokens - prompt)
@@ -217,10 +233,18 @@ def _reserved(asking: Asking, target: Target, request: Request, call: LlmCall) -
     return replace(request, output_tokens=output)
 
 
+def no_room(error: RateLimited) -> ThinkFailed:
+    """Our own bound is reached: the step waits until there is room, which is none of its attempts."""
+    return ThinkFailed(error.code, error.message, transient=True, retry_after_s=error.retry_after_s, handed_back=True)
+
+
 def endpoint_of(target: Target, purpose: str) -> Endpoint:
-    """Address and key. Raises CredentialsRefused: the key cannot be had."""
+    """Address and key; who plans, remembers or titles uses the key as agents do, so that a handle for `llm.*` serves all.
+
+    Raises CredentialsRefused: the key cannot be had.
+    """
     try:
-        return target.endpoint(tool=purpose)
+        return target.endpoint(tool=purpose if purpose.startswith("llm.") else ASKS_AS)
     except (ToolRefused, ToolFailed) as error:
         raise CredentialsRefused(f"The key of {target.name} cannot be used: {error.message}") from None
 

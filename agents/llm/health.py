@@ -24,7 +24,8 @@ def succeeded(target: Target) -> None:
 
 
 def failed(target: Target, error: LlmError, *, now: datetime) -> None:
-    """Counts a failure; after several the endpoint is passed over, each time twice as long.
+    """Counts a failure; after several the endpoint is passed over, each time twice as long. One that says itself when to
+    come back is passed over until then.
 
     Once that time is over calls go there again, and the first answer or failure decides.
     """
@@ -32,7 +33,8 @@ def failed(target: Target, error: LlmError, *, now: datetime) -> None:
         return
     ModelEndpoint.objects.filter(pk=target.endpoint_id).update(failures=F("failures") + 1)
     failures = ModelEndpoint.objects.values_list("failures", flat=True).get(pk=target.endpoint_id)
-    if failures < OPENS_AFTER:
-        return
-    pause_s = max(min(FIRST_S * 2 ** min(failures - OPENS_AFTER, 10), LONGEST_S), error.retry_after_s or 0.0)
-    ModelEndpoint.objects.filter(pk=target.endpoint_id).update(open_until=now + timedelta(seconds=pause_s))
+    pause_s = error.retry_after_s or 0.0
+    if failures >= OPENS_AFTER:
+        pause_s = max(min(FIRST_S * 2 ** min(failures - OPENS_AFTER, 10), LONGEST_S), pause_s)
+    if pause_s:
+        ModelEndpoint.objects.filter(pk=target.endpoint_id).update(open_until=now + timedelta(seconds=pause_s))

@@ -9,12 +9,15 @@ from agents.llm.routing import Target
 from agents.models import LlmCall, ModelEndpoint
 
 WINDOW = timedelta(minutes=1)
-LOOK_AGAIN_S = 2.0  # for a place, whose end nobody can tell
+LOOK_AGAIN_S = 2.0  # for a place, whose end nobody can tell; each time twice as long
+DOUBLED_MOST = 4
 HUNG_AFTER = timedelta(minutes=20)  # a call that is open longer than any may last has lost its worker
 
 
-def take_a_place(target: Target, tokens: int, *, now: datetime) -> None:
+def take_a_place(target: Target, tokens: int, *, now: datetime, waited: int = 0) -> None:
     """In the transaction that reserves the call: its row follows before the lock goes.
+
+    waited: how often its step has looked before.
 
     Raises:
         RateLimited: with the seconds to wait.
@@ -26,11 +29,16 @@ def take_a_place(target: Target, tokens: int, *, now: datetime) -> None:
     if row.max_running is not None:
         running = calls.filter(state=LlmCall.State.OPEN, at__gt=now - HUNG_AFTER).count()
         if running >= row.max_running:
-            raise RateLimited(f"{row.name} has {running} calls at a time already.", retry_after_s=LOOK_AGAIN_S)
+            again_s = LOOK_AGAIN_S * 2 ** min(waited, DOUBLED_MOST)
+            calls_now = f"{running} call{'s' if running != 1 else ''}"
+            raise RateLimited(
+                f"{row.name} has {calls_now} under way, which is all that it may have.", retry_after_s=again_s
+            )
     lately = calls.filter(at__gt=now - WINDOW)
     if row.calls_a_minute is not None and lately.count() >= row.calls_a_minute:
         raise RateLimited(
-            f"{row.name} was asked {row.calls_a_minute} times in a minute.", retry_after_s=_until(lately, now)
+            f"{row.name} was asked {lately.count()} times in the last minute, of {row.calls_a_minute} that it may be.",
+            retry_after_s=_until(lately, now),
         )
     if row.tokens_a_minute is not None:
         counted = Case(
@@ -40,7 +48,7 @@ def take_a_place(target: Target, tokens: int, *, now: datetime) -> None:
         used = lately.aggregate(tokens=Sum(counted))["tokens"] or 0
         if used and used + tokens > row.tokens_a_minute:
             raise RateLimited(
-                f"{row.name} has used {used} of {row.tokens_a_minute} tokens a minute.",
+                f"{row.name} has used {used} of its {row.tokens_a_minute} tokens a minute, and this call may take {tokens}.",
                 retry_after_s=_until(lately, now),
             )
 

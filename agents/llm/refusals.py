@@ -26,9 +26,9 @@ _TOO_LONG = ("context_length_exceeded", "maximum context length", "context lengt
 def by_status(status: int, message: str, body: object, headers: Mapping[str, str]) -> LlmError:
     """The error of an HTTP status. `body` is the answer as JSON or text; `headers` with names in lower case."""
     code, told = _told(body, message)
+    if status == 402 or code in _NO_MONEY:
+        return QuotaExhausted(f"The endpoint's quota is used up: {told}")
     if status == 429:
-        if code in _NO_MONEY:
-            return QuotaExhausted(f"The endpoint's quota is used up: {told}")
         return RateLimited(f"The endpoint limits the rate: {told}", retry_after_s=retry_after_s(headers))
     if status in (401, 403):
         return CredentialsRefused(f"The endpoint refuses the key ({status}): {told}")
@@ -46,13 +46,17 @@ def by_status(status: int, message: str, body: object, headers: Mapping[str, str
 def by_body(body: object) -> LlmError:
     """The error of an `{"error": …}` that came with status 200 or in mid-stream."""
     code, told = _told(body, "no reason given")
+    if code.isdigit() and 400 <= int(code) < 600:  # gateways put their upstream's status there
+        return by_status(int(code), told, body, {})
     if code in _NO_MONEY:
         return QuotaExhausted(f"The endpoint's quota is used up: {told}")
-    if "rate_limit" in code or code == "429":
+    if "rate_limit" in code:
         return RateLimited(f"The endpoint limits the rate: {told}")
     if any(sign in f"{code} {told}".lower() for sign in _TOO_LONG):
         return ContextTooLong(f"The conversation is too long for the model: {told}")
-    if code in ("invalid_request_error", "400", "invalid_api_key", "authentication_error"):
+    if code in ("invalid_api_key", "authentication_error"):
+        return CredentialsRefused(f"The endpoint refuses the key: {told}")
+    if code == "invalid_request_error":
         return RequestRefused(f"The endpoint refuses the request: {told}")
     return EndpointFailed(f"The endpoint failed: {told}")
 

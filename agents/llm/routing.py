@@ -58,7 +58,7 @@ class Target:
         """
         if self.endpoint_id is None:
             return Endpoint(base_url=self.base_url, api_key=settings.LLM_API_KEY)
-        key = secrets.resolve(self.key, tool=tool, host=_host(self.base_url)) if self.key else ""
+        key = secrets.resolve(self.key, tool=tool, host=host_of(self.base_url)) if self.key else ""
         return Endpoint(base_url=self.base_url, api_key=key)
 
     def price(self, usage: Usage) -> Decimal:
@@ -176,7 +176,8 @@ def _settings(agent: Agent | None) -> Target:
     )
 
 
-def _host(base_url: str) -> str:
+def host_of(base_url: str) -> str:
+    """`host:port`, as secrets are bound to it."""
     parts = urlsplit(base_url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return f"{parts.hostname}:{port}"

@@ -1,6 +1,7 @@
 """Vectors for a step that searches or proposes: from the route's endpoint, else from spelling alone, and said so."""
 
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
@@ -29,7 +30,7 @@ def of_question(job: Job, step: Step, box: Box, query: str, scope: Scope, *, pur
     except ThinkFailed:
         return recall.lexical(query), "No endpoint turns texts into vectors: found by spelling and by words."
     try:
-        return _asked(job, step, targets, query, scope, purpose)
+        return _asked(job, step, box, targets, query, scope, purpose)
     except ThinkFailed as error:
         if error.code == "cancelled":
             raise
@@ -38,16 +39,17 @@ def of_question(job: Job, step: Step, box: Box, query: str, scope: Scope, *, pur
 
 
 def _asked(
-    job: Job, step: Step, targets: Sequence[Target], query: str, scope: Scope, purpose: str
+    job: Job, step: Step, box: Box, targets: Sequence[Target], query: str, scope: Scope, purpose: str
 ) -> tuple[Vector, str]:
     waiting = _without(scope, {"", vectors.LEXICAL}, found=True)
-    given = embeddings.embed(job, step, targets, [query, *(text for _, text in waiting)], purpose=purpose)
+    ask = partial(embeddings.embed, job, step, targets, purpose=purpose, cancelled=box.cancelled)
+    given = ask([query, *(text for _, text in waiting)])
     model = given.model[:120]
     _keep(waiting, given.values[1:], model)
     # the endpoint has another model than when these were learned
     others = [] if waiting else _without(scope, {"", vectors.LEXICAL, model}, found=False)
     if others:
-        again = embeddings.embed(job, step, targets, [query, *(text for _, text in others)], purpose=purpose)
+        again = ask([query, *(text for _, text in others)])
         if again.model[:120] == model:
             _keep(others, again.values[1:], model)
     caught = len(waiting) + len(others)

@@ -84,6 +84,8 @@ class App:
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             await _error(send, 400, f"The request cannot be read: {error}")
             return
+        if fault == "slow" and await _wait(asyncio.ensure_future(_gone(receive)), SLOW_S):
+            return
         if fault in faults.STATUS:
             status, error_body, headers = faults.STATUS[fault]
             await _json(send, status, {"error": error_body}, headers)

@@ -15,7 +15,10 @@ STATUS: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = {
     "status503": (503, {"message": "scripted overload", "type": "server_error"}, {"retry-after": "3"}),
     "ratelimit": (429, {"message": "scripted rate limit", "code": "rate_limit_exceeded"}, {"retry-after": "2"}),
     "quota": (429, {"message": "scripted quota", "code": "insufficient_quota"}, {"retry-after": "2"}),
+    "nomoney": (402, {"message": "scripted want of money", "type": "billing"}, {}),
     "auth": (401, {"message": "scripted refusal of the key", "code": "invalid_api_key"}, {}),
+    "forbidden": (403, {"message": "scripted refusal of the key's owner"}, {}),
+    "nomodel": (404, {"message": "scripted: no such model", "code": "model_not_found"}, {}),
     "badrequest": (400, {"message": "scripted refusal", "type": "invalid_request_error"}, {}),
     "toolong": (400, {"message": "scripted: too long", "code": "context_length_exceeded"}, {}),
     "redirect": (307, {"message": "elsewhere"}, {"location": "http://127.0.0.1:9/v1/chat/completions"}),
@@ -30,6 +33,7 @@ BODIES: dict[str, tuple[str, bytes]] = {
     "malformed": ("application/json", b'{"choices": [{"message": '),
     "types": ("application/json", b'{"choices": [{"message": {"content": 7}, "finish_reason": "stop"}]}'),
     "empty": ("application/json", b""),
+    "nochoices": ("application/json", b'{"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 0}}'),
 }
 # Within the stream: see `agents.llm.scripted.stream`.
 STREAM = {"cut", "abort", "drip", "badchunk", "errorchunk", "nofinish", "length", "filter", "huge", "nousage", "index0"}
