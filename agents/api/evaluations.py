@@ -12,12 +12,11 @@ from rest_framework.response import Response
 
 from agents.api.requests import body, check_query, empty_body
 from agents.api.views import View, person
-from agents.errors import NotVisible
 from agents.evaluation import running, table
-from agents.models import Evaluation, Prompt, Step, Trial
+from agents.models import Evaluation, Prompt, Trial
 from agents.payload import parse
 from agents.prompts import feedback, versions
-from agents.selectors import visible_job
+from agents.selectors import visible_job, visible_step
 from audit.api.pagination import ByName
 
 
@@ -126,9 +125,7 @@ class JobFeedback(View):
         """Says whether a job, or a step of it, was good work."""
         given = parse(FeedbackInput, body(request))
         job, user = visible_job(request.user, job_id), person(request)
-        step = Step.objects.filter(job=job, key=given.step).first() if given.step is not None else None
-        if given.step is not None and step is None:
-            raise NotVisible("There is no such step.")
+        step = visible_step(user, job_id, given.step) if given.step is not None else None
         made = feedback.give(
             job, by=user, thumb=given.thumb or "", comment=given.comment.strip(), step=step, now=timezone.now()
         )
@@ -174,10 +171,9 @@ class EvaluationDetail(View):
 
     @extend_schema(operation_id="get_evaluation", tags=["evaluation"])
     def get(self, request: Request, evaluation_id: UUID) -> Response:
-        """How far it is, and what came of it; what has ended meanwhile is judged."""
+        """How far it is, and what came of it."""
         check_query(request, ())
         found = running.evaluation_of(person(request), evaluation_id)
-        running.go_on(found, now=timezone.now())
         return Response(self.get_serializer(found).data)
 
 

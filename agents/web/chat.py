@@ -24,7 +24,7 @@ from agents.states import JOB_DONE
 from agents.submit import DEFAULT_AGENT
 from agents.web import chatpage
 from agents.web.views import page, who
-from agents.web.words import ago, readable
+from agents.web.words import ago, digits, readable
 from approvals.decisions import decide
 from approvals.errors import DecisionError
 from approvals.models import ApprovalRequest
@@ -209,10 +209,7 @@ def share(request: HttpRequest, talk_id: UUID) -> HttpResponse:
     user, now = who(request), timezone.now()
     talk = selectors.own_conversation(user, talk_id)
     days = request.POST.get("days", "30")
-    payload = {
-        "shows": request.POST.get("shows", "now"),
-        "days": int(days) if days.isascii() and days.isdigit() and len(days) < 4 else None,
-    }
+    payload = {"shows": request.POST.get("shows", "now"), "days": None if days == "none" else digits(days) or 0}
     try:
         _, address = links.make(talk, payload, by=user, now=now)
     except AgentsError as error:

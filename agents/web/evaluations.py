@@ -10,12 +10,13 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from agents.errors import AlreadyDone, InvalidInput, NotVisible
+from agents.errors import AlreadyDone, InvalidInput
 from agents.evaluation import picture, running, table
-from agents.models import Job, PromptVersion, Step, Trial
+from agents.models import Job, PromptVersion, Trial
 from agents.prompts import feedback
-from agents.selectors import usable_agents, visible_jobs
+from agents.selectors import usable_agents, visible_job, visible_step
 from agents.web.views import page, who
+from agents.web.words import digits
 from approvals.models import ApprovalRequest
 
 LIST_MAX, TRIALS_SHOWN = 50, 100
@@ -51,7 +52,6 @@ def evaluation_list(request: HttpRequest) -> HttpResponse:
 def evaluation(request: HttpRequest, evaluation_id: UUID) -> HttpResponse:
     """Where it is part=1, what changes while it runs alone."""
     found = running.evaluation_of(who(request), evaluation_id)
-    running.go_on(found, now=timezone.now())
     trials = list(found.trials.select_related("job").order_by("case", "repeat", "arm"))
     trials.sort(key=lambda one: one.ok is True)  # what asks for a look comes first
     lines = table.lines(trials, found.arms)
@@ -88,8 +88,7 @@ def new(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return render(request, "evaluations/new.html", context)
     try:
-        repeats = int(given["repeats"]) if given["repeats"].isascii() and given["repeats"].isdigit() else 0
-        now = timezone.now()
+        now, repeats = timezone.now(), digits(given["repeats"]) or 0
         made = running.start(given["source"], given["arms"].split(), repeats=repeats, by=who(request), now=now)
     except InvalidInput as error:
         return render(request, "evaluations/new.html", {**context, "problems": error.problems}, status=422)
@@ -113,13 +112,8 @@ def cancel(request: HttpRequest, evaluation_id: UUID) -> HttpResponse:
 @require_POST
 def thumb(request: HttpRequest, job_id: UUID) -> HttpResponse:
     """A person's opinion of a job, or of one of its steps."""
-    job = visible_jobs(who(request)).filter(pk=job_id).first()
-    if job is None:
-        raise NotVisible("There is no such job.")
-    key = request.POST.get("step", "")
-    step = Step.objects.filter(job=job, key=key).first() if key else None
-    if key and step is None:
-        raise NotVisible("There is no such step.")
+    job, key = visible_job(who(request), job_id), request.POST.get("step", "")
+    step = visible_step(who(request), job_id, key) if key else None
     try:
         feedback.give(
             job,

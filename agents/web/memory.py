@@ -20,6 +20,7 @@ from agents.memory.seen import may_admit_all, may_decide, scope_for, visible_mem
 from agents.models import Agent, Memory, Repository
 from agents.selectors import visible_jobs, visible_repositories
 from agents.web.views import page, who
+from agents.web.words import digits
 
 PAGE_SIZE = 25
 FOUND_MOST = 50
@@ -140,7 +141,7 @@ def decide(request: HttpRequest, memory_id: UUID) -> HttpResponse:
     try:
         if verdict == "keep":
             given = request.POST.get("days", "").strip()
-            days = int(given) if given.isascii() and given.isdigit() and len(given) < 6 else None if not given else -1
+            days = (digits(given) or -1) if given else None
             keeping.keep_until(one, days, by=user, now=now)
             messages.success(request, "Its time is set.")
         else:

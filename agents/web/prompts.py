@@ -16,6 +16,7 @@ from agents.models import Prompt, PromptVersion
 from agents.prompts import feedback, testing, versions
 from agents.prompts.definition import check
 from agents.web.views import page, who
+from agents.web.words import digits
 from agents.web.workflows import _kind as kind_of_line
 from tools.yamltext.places import Problem
 
@@ -191,4 +192,4 @@ def _version(found: Prompt, number: int | None) -> PromptVersion:
 
 
 def _number(given: str) -> int:
-    return int(given) if given.isascii() and given.isdigit() and len(given) < 10 else 0
+    return digits(given) or 0

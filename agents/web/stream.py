@@ -29,6 +29,7 @@ from agents import feed
 from agents.models import Job, Step
 from agents.selectors import visible_jobs
 from agents.web.loglines import Line, line
+from agents.web.words import digits
 
 READERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="feed-reader")
 BATCH = 500
@@ -65,8 +66,7 @@ async def stream(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
 
 
 def _cursor(request: HttpRequest) -> int | None:
-    text = request.GET.get("after") or request.headers.get("Last-Event-ID") or "0"
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
+    return digits(request.GET.get("after") or request.headers.get("Last-Event-ID") or "0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,11 @@ def readable(text: str) -> str:
     return _HIDDEN.sub(lambda found: f"⟦U+{ord(found[0]):04X}⟧", text.replace("\r\n", "\n"))
 
 
+def digits(text: str) -> int | None:
+    """The whole number of at most nine digits that a form or an address gives; None: it gives none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
 def duration(seconds: float | timedelta | None) -> str:
     """Two parts at most: `0 s`, `320 ms`, `4.2 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`; "" for None."""
     if seconds is None:

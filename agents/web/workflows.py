@@ -15,6 +15,7 @@ from agents.submit import submit
 from agents.web.dag import draw
 from agents.web.startform import StartForm
 from agents.web.views import page, who
+from agents.web.words import digits
 from agents.workflows import diff, versions
 from agents.workflows.schema import inputs_schema
 from tools.yamltext.places import Problem
@@ -207,10 +208,10 @@ def _version(found: Workflow, number: int | None) -> WorkflowVersion:
 
 
 def _number(request: HttpRequest, name: str) -> int:
-    given = request.GET.get(name, "")
-    if not given.isascii() or not given.isdigit() or len(given) > 9:
+    given = digits(request.GET.get(name, ""))
+    if given is None:
         raise Http404("Two versions are compared: from and to.")
-    return int(given)
+    return given
 
 
 @page

@@ -21,7 +21,8 @@ class Pages(CursorPagination):
         given = request.query_params.get("limit")
         if given is None:
             return self.page_size
-        if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= self.max_page_size:
+        digits = given.isascii() and given.isdigit() and len(given) < 10
+        if not digits or not 1 <= int(given) <= self.max_page_size:
             raise ValidationError({"limit": [f"Must be a whole number from 1 to {self.max_page_size}."]})
         return int(given)
 

@@ -237,6 +237,7 @@ def test_pages_show_tests_compare_versions_and_start_an_evaluation():
     assert made.headers["Location"] == one.get_absolute_url()
     for trial in one.trials.all():
         run_all(trial.job)
+    running.go_on_all(timezone.now())
     shown = client.get(one.get_absolute_url())
     assert "1 of 1" in shown.text
     strict(shown.text)
@@ -264,6 +265,7 @@ def test_the_api_lists_prompts_tries_cases_and_takes_feedback():
     assert started.status_code == 201, started.content
     job = Job.objects.get(pk=started.json()["trials"][0]["job"])
     run_all(job)
+    running.go_on_all(timezone.now())
     told = client.get(f"/api/v1/evaluations/{started.json()['id']}").json()
     assert told["finished_at"] is not None
     assert [(one["arm"], one["passed"], one["judged"]) for one in told["results"]] == [("prompt:greet@1", 1, 1)]
