@@ -1,13 +1,22 @@
 """Model endpoints and routes."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
+from agents.llm.gateway import ASKS_AS
+from agents.llm.routing import host_of
 from agents.models import Capability, ModelEndpoint, ModelRoute, RouteEntry
 from tools.secrets.models import SecretHandle
+from tools.secrets.patterns import fits, fits_host
+
+AT_LEAST_ONE = ("context_tokens", "output_tokens", "max_running", "calls_a_minute", "tokens_a_minute", "dimensions")
+PRICES = ("prompt_price", "cached_price", "completion_price")
 
 
 class EndpointForm(forms.ModelForm):
@@ -29,24 +38,106 @@ class EndpointForm(forms.ModelForm):
 
     def clean_base_url(self) -> str:
         value = str(self.cleaned_data["base_url"]).strip().rstrip("/")
-        if not value.startswith(("https://", "http://")):
-            raise forms.ValidationError("An address starts with https:// (or http:// for a server of your own).")
-        if value.endswith("/chat/completions"):
-            raise forms.ValidationError("Leave /chat/completions off: the address ends in /v1 or the like.")
+        problem = address_problem(value)
+        if problem:
+            raise forms.ValidationError(problem)
         return value
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        for name in AT_LEAST_ONE:
+            if cleaned.get(name) == 0:
+                self.add_error(name, "At least 1. Take the mark off “enabled” to have it left alone.")
+        for name in PRICES:
+            if (cleaned.get(name) or 0) < 0:
+                self.add_error(name, "A price is not negative.")
+        if cleaned.get("key") and cleaned.get("base_url"):
+            problem = key_problem(cleaned["key"], cleaned["base_url"])
+            if problem:
+                self.add_error("key", problem)
+        return cleaned
+
+
+def address_problem(value: str) -> str:
+    """Why an endpoint cannot stand at this address, in words; "" where it can."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError as error:
+        return f"This is no address: {error}."
+    if parts.scheme not in ("https", "http"):
+        return "An address starts with https:// (or http:// for a server of your own)."
+    if not parts.hostname or port == 0 or any(char.isspace() for char in value):
+        return "This is no address: https://host/v1, or http://host:port/v1."
+    if parts.username or parts.password:
+        return "No name or password in the address: a key is a secret handle."
+    if parts.query or parts.fragment:
+        return "Leave off what stands behind the path."
+    if value.endswith("/chat/completions"):
+        return "Leave /chat/completions off: the address ends in /v1 or the like."
+    return ""
+
+
+def key_problem(name: str, base_url: str) -> str:
+    """Why the key would be refused to calls there, in words; "" where it would not."""
+    handle = SecretHandle.objects.filter(name=name).first()
+    host = host_of(base_url)
+    if handle is None:
+        return f"There is no secret handle {name!r} any more."
+    if not handle.enabled:
+        return f"The secret handle {name} is switched off."
+    if not fits_host(handle.hosts, host):
+        return f"The secret handle {name} may not be sent to {host}: add it to the handle's hosts."
+    if not fits(handle.tools, ASKS_AS):
+        return f"The secret handle {name} is not for {ASKS_AS}: add llm.* to the handle's tools."
+    return ""
 
 
 @admin.register(ModelEndpoint)
 class ModelEndpointAdmin(ModelAdmin):
     form = EndpointForm
-    list_display = ["name", "model", "base_url", "prompt_price", "completion_price", "failures", "enabled"]
+    list_display = [
+        "name",
+        "model",
+        "base_url",
+        "prompt_price",
+        "completion_price",
+        "failures",
+        "open_until",
+        "enabled",
+    ]
     list_filter = ["enabled", "scripted"]
     search_fields = ["name", "model", "base_url"]
     actions = ["close"]
 
+    def save_model(self, request: HttpRequest, obj: ModelEndpoint, form: forms.ModelForm, change: bool) -> None:
+        """Whoever saves it has looked at it: it is asked again at once."""
+        obj.failures, obj.open_until = 0, None
+        super().save_model(request, obj, form, change)
+        if not obj.prompt_price and not obj.completion_price and not obj.scripted:
+            text = f"{obj.name} has no prices: what is asked there costs nothing, and limits in dollars do not hold it."
+            messages.info(request, text)
+        if not RouteEntry.objects.filter(endpoint=obj).exists() and Capability.CHAT in obj.capabilities:
+            messages.info(request, f"No route names {obj.name} yet: until one does, no job asks it.")
+
     @admin.action(description="Ask it again at once (forget its failures)")
-    def close(self, request: Any, queryset: Any) -> None:
+    def close(self, request: HttpRequest, queryset: QuerySet[ModelEndpoint]) -> None:
+        for one in queryset:
+            self.log_change(request, one, "Asked again at once: its failures are forgotten.")
         queryset.update(failures=0, open_until=None)
+
+
+class RouteForm(forms.ModelForm):
+    class Meta:
+        model = ModelRoute
+        fields = ["name", "strategy", "is_default"]
+
+    def clean_is_default(self) -> bool:
+        wanted = bool(self.cleaned_data["is_default"])
+        other = ModelRoute.objects.filter(is_default=True).exclude(pk=self.instance.pk).first() if wanted else None
+        if other is not None:
+            raise forms.ValidationError(f"{other.name} is the default route: take the mark off there first.")
+        return wanted
 
 
 class RouteEntryInline(TabularInline):
@@ -56,6 +147,14 @@ class RouteEntryInline(TabularInline):
 
 @admin.register(ModelRoute)
 class ModelRouteAdmin(ModelAdmin):
+    form = RouteForm
     list_display = ["name", "strategy", "is_default"]
     search_fields = ["name"]
     inlines = [RouteEntryInline]
+
+    def save_related(self, request: HttpRequest, form: forms.ModelForm, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        able = ModelEndpoint.objects.filter(pk__in=form.instance.entries.values("endpoint"), enabled=True)
+        if not able.filter(capabilities__contains=[Capability.CHAT, Capability.TOOLS]).exists():
+            text = f"No enabled endpoint of the route {form.instance.name} answers and calls functions: agents that take it fail."
+            messages.warning(request, text)

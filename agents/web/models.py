@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from agents.llm.routing import SERVER
-from agents.models import LlmCall, ModelEndpoint, ModelRoute
+from agents.models import Capability, LlmCall, ModelEndpoint, ModelRoute, RouteEntry
 from agents.selectors import visible_jobs
 from agents.web.bars import Bars, stacked
 from agents.web.views import page, who
@@ -84,35 +84,43 @@ def lines(calls: QuerySet[LlmCall], now: datetime) -> list[Line]:
         )
     }
     rows = {row.name: row for row in ModelEndpoint.objects.all()}
-    names = [
-        *rows,
-        *([] if rows else [SERVER]),
-        *(name for name in sums if name and name not in rows and name != SERVER),
+    asked = set(RouteEntry.objects.values_list("endpoint__name", flat=True))
+    if not ModelRoute.objects.filter(is_default=True).exists():
+        asked.add(SERVER)
+    shown = [*rows, *([SERVER] if SERVER in asked else []), *(name for name in sums if name)]
+    return [
+        _line(name, rows.get(name), sums.get(name, {}), _state(name, rows.get(name), name in asked, now))
+        for name in dict.fromkeys(shown)
     ]
-    if rows and SERVER in sums:
-        names.append(SERVER)
-    return [_line(name, rows.get(name), sums.get(name, {}), now) for name in dict.fromkeys(names)]
 
 
-def _line(name: str, row: ModelEndpoint | None, sums: dict[str, Any], now: datetime) -> Line:
+def _state(name: str, row: ModelEndpoint | None, asked: bool, now: datetime) -> tuple[str, str]:
+    """In words, and the badge. asked: calls go there, by a route or for want of one."""
+    if row is None and not asked:
+        return ("not asked", "paused") if name == SERVER else ("gone", "paused")
+    if row is None:
+        return "ready", "succeeded"
+    if not row.enabled:
+        return "off", "paused"
+    if row.open_until is not None and row.open_until > now:
+        return f"left alone for {duration(row.open_until - now)}", "failed"
+    if row.failures:
+        return f"failed {row.failures} time{'s' if row.failures != 1 else ''} in a row", "waiting"
+    if not asked and Capability.CHAT in row.capabilities:
+        return "on no route", "paused"
+    return "ready", "succeeded"
+
+
+def _line(name: str, row: ModelEndpoint | None, sums: dict[str, Any], state: tuple[str, str]) -> Line:
     calls, failed, hits = sums.get("calls") or 0, sums.get("failed") or 0, sums.get("hits") or 0
-    state, badge = "ready", "succeeded"
-    if row is not None and not row.enabled:
-        state, badge = "off", "paused"
-    elif row is not None and row.open_until is not None and row.open_until > now:
-        state, badge = f"left alone for {duration(row.open_until - now)}", "failed"
-    elif row is not None and row.failures:
-        state, badge = f"failed {row.failures} times in a row", "waiting"
-    elif row is None and name != SERVER:
-        state, badge = "gone", "paused"
     return Line(
         name=name,
         model=row.model if row else settings.LLM_MODEL if name == SERVER else "",
         address=row.base_url if row else settings.LLM_BASE_URL if name == SERVER else "",
         row=row,
         scripted=row.scripted if row else name == SERVER and bool(settings.LLM_SCRIPTED),
-        state=state,
-        badge=badge,
+        state=state[0],
+        badge=state[1],
         calls=calls,
         failed=failed,
         success=f"{100 * (calls - failed) / calls:.0f}%" if calls else "",

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.utils import timezone
 
@@ -14,6 +15,7 @@ from tests.factories import jobs
 from tests.factories.people import user
 from tests.integration.agents import web
 from tests.integration.agents.test_web_pages import get, strict
+from tools.secrets.models import SecretHandle
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -77,23 +79,79 @@ def test_a_server_without_endpoints_shows_that_of_its_settings(settings):
     settings.LLM_BASE_URL, settings.LLM_MODEL, settings.LLM_SCRIPTED = "http://127.0.0.1:9/v1", "scripted-demo", True
     html = get(web.signed_in(user("ada")), "/agents/models/")
     assert "scripted-demo at http://127.0.0.1:9/v1" in html and "No routes" in html
+    one = ModelEndpoint.objects.create(name="mine", base_url="https://models.example/v1", model="m")
+    html = get(web.signed_in(user("ada")), "/agents/models/")
+    assert "on no route" in html and "http://127.0.0.1:9/v1" in html  # which is the one that is asked
+    RouteEntry.objects.create(route=ModelRoute.objects.create(name="main", is_default=True), endpoint=one)
+    html = get(web.signed_in(user("ada")), "/agents/models/")
+    assert "on no route" not in html and "http://127.0.0.1:9/v1" not in html
+
+
+FORM = {
+    **{"name": "x", "base_url": "https://models.example/v1/", "model": "m", "capabilities": ["chat"]},
+    **{"context_tokens": 1000, "output_tokens": 100, "prompt_price": 0, "completion_price": 0},
+    **{"timeout_s": 10, "cache_s": 0, "enabled": "on"},
+}
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
-    [("models.example/v1", "starts with https://"), ("https://models.example/v1/chat/completions", "Leave /chat")],
+    ("given", "told"),
+    [
+        ({"base_url": "models.example/v1"}, "starts with https://"),
+        ({"base_url": "https://models.example/v1/chat/completions"}, "Leave /chat"),
+        ({"base_url": "https://models.example:eighty/v1"}, "This is no address"),
+        ({"base_url": "https:///v1"}, "This is no address"),
+        ({"base_url": "https://me:word@models.example/v1"}, "a key is a secret handle"),
+        ({"base_url": "https://models.example/v1?key=x"}, "behind the path"),
+        ({"max_running": 0}, "At least 1"),
+        ({"prompt_price": -1}, "A price is not negative"),
+        ({"key": "other"}, "may not be sent to models.example:443"),
+        ({"key": "tool"}, "is not for llm.think"),
+        ({"key": "off"}, "is switched off"),
+    ],
 )
-def test_an_address_that_cannot_work_is_refused_with_the_reason(address, told):
+def test_an_endpoint_that_cannot_work_is_refused_with_the_reason(given, told):
+    fine = {"tools": ["llm.*"], "hosts": ["models.example"]}
+    for name, wrong in (
+        ("other", {"hosts": ["b.example"]}),
+        ("tool", {"tools": ["git.*"]}),
+        ("off", {"enabled": False}),
+    ):
+        SecretHandle.objects.create(name=name, **{**fine, **wrong})
     client = web.signed_in(User.objects.create_superuser("root"))
-    form = {"name": "x", "base_url": address, "model": "m", "capabilities": ["chat"], "context_tokens": 1000}
-    form |= {"output_tokens": 100, "prompt_price": 0, "completion_price": 0, "timeout_s": 10, "cache_s": 0}
-    answer = client.post("/admin/agents/modelendpoint/add/", form)
+    answer = client.post("/admin/agents/modelendpoint/add/", FORM | given)
     assert answer.status_code == 200 and told in answer.content.decode()
-    assert (
-        client.post("/admin/agents/modelendpoint/add/", {**form, "base_url": "https://a.example/v1/"}).status_code
-        == 302
-    )
-    assert ModelEndpoint.objects.get().base_url == "https://a.example/v1"
+    assert not ModelEndpoint.objects.exists()
+
+
+def test_what_is_saved_is_asked_again_at_once_and_what_is_missing_is_said():
+    client = web.signed_in(User.objects.create_superuser("root"))
+    html = client.post("/admin/agents/modelendpoint/add/", FORM, follow=True).content.decode()
+    one = ModelEndpoint.objects.get(base_url="https://models.example/v1")
+    assert "x has no prices" in html and "No route names x yet" in html
+    for path, sent in (
+        (f"{one.pk}/change/", FORM),
+        ("", {"action": "close", "_selected_action": [str(one.pk)]}),
+    ):
+        ModelEndpoint.objects.update(failures=5, open_until=timezone.now() + timedelta(minutes=9))
+        assert client.post(f"/admin/agents/modelendpoint/{path}", sent).status_code == 302
+        one.refresh_from_db()
+        assert (one.failures, one.open_until) == (0, None)
+    assert LogEntry.objects.filter(object_id=str(one.pk), change_message__contains="forgotten").exists()
+
+
+def test_a_route_that_cannot_work_says_so():
+    ModelEndpoint.objects.create(name="mute", base_url="https://models.example/v1", model="m", capabilities=["chat"])
+    ModelRoute.objects.create(name="main", is_default=True)
+    client = web.signed_in(User.objects.create_superuser("root"))
+    form = {"name": "second", "strategy": "order", "is_default": "on"}
+    form |= {"entries-TOTAL_FORMS": 1, "entries-INITIAL_FORMS": 0, "entries-0-order": 0, "entries-0-weight": 1}
+    form["entries-0-endpoint"] = str(ModelEndpoint.objects.get().pk)
+    answer = client.post("/admin/agents/modelroute/add/", form)
+    assert answer.status_code == 200 and "main is the default route" in answer.content.decode()
+    del form["is_default"]
+    html = client.post("/admin/agents/modelroute/add/", form, follow=True).content.decode()
+    assert "No enabled endpoint of the route second answers and calls functions" in html
 
 
 def test_bars_stand_on_each_other_and_more_kinds_than_colours_are_one():
