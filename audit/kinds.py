@@ -107,6 +107,7 @@ class Event(StrEnum):
     ARTIFACT_KEPT = "artifact.kept"
     ARTIFACT_PURGED = "artifact.purged"
     # conversations
+    CHAT_CHANGED = "chat.changed"
     CHAT_SHARED = "chat.shared"
     CHAT_UNSHARED = "chat.unshared"
     CHAT_READ = "chat.read"

@@ -29,7 +29,9 @@ from agents.selectors import usable_agents, visible_repositories
 from agents.states import JOB_DONE, StepState
 from agents.submit import DEFAULT_AGENT, new_job, request_sha256
 from agents.tenants import tenant_for
-from audit.actor import Actor
+from audit.actor import Actor, Target
+from audit.append import record
+from audit.kinds import Event
 from tools import workspaces
 
 TITLE_WORDS_CHARS = 60
@@ -145,7 +147,7 @@ def start_job(
 
 @transaction.atomic
 def change(talk_id: UUID, payload: Mapping[str, Any], *, user: User, now: datetime) -> Conversation:
-    """Raises InvalidInput, NotAllowed."""
+    """With its record. Raises InvalidInput, NotAllowed."""
     given = parse(ChatChange, payload)
     talk = Conversation.objects.select_for_update(of=("self",)).get(pk=talk_id)
     if talk.owner_id != user.pk:
@@ -158,6 +160,15 @@ def change(talk_id: UUID, payload: Mapping[str, Any], *, user: User, now: dateti
     if given.archived is not None:
         talk.archived_at = now if given.archived else None
     talk.save(update_fields=["title", "titled_by", "archived_at"])
+    changed = sorted(given.model_fields_set)
+    if changed:
+        record(
+            Event.CHAT_CHANGED,
+            actor=Actor.user(user.pk),
+            target=Target(type="conversation", id=str(talk.pk)),
+            context={"changed": changed, "archived": talk.archived_at is not None},
+            payload={"title": talk.title},
+        )
     return talk
 
 

@@ -146,7 +146,7 @@ def admit(memory: Memory, *, actor: Actor, why: str, now: datetime, by: User | N
         NotNow: it is not proposed or rejected (any more).
     """
     _move(memory, {Memory.State.PROPOSED, Memory.State.REJECTED}, Memory.State.ADMITTED, by=by, why=why, now=now)
-    _recorded(Event.MEMORY_ADMITTED, memory, actor, **context)
+    _recorded(Event.MEMORY_ADMITTED, memory, actor, why=why, **context)
 
 
 @transaction.atomic
@@ -165,7 +165,7 @@ def decide(memory: Memory, verdict: str, *, by: User, why: str = "", now: dateti
         admit(memory, actor=actor, by=by, why=why, now=now)
     elif verdict == "reject":
         _move(memory, {Memory.State.PROPOSED}, Memory.State.REJECTED, by=by, why=why, now=now)
-        _recorded(Event.MEMORY_REJECTED, memory, actor)
+        _recorded(Event.MEMORY_REJECTED, memory, actor, why=why)
     elif verdict == "forget":
         forget(memory, actor=actor, by=by, why=why, now=now)
     else:
@@ -195,7 +195,7 @@ def forget(memory: Memory, *, actor: Actor, why: str, now: datetime, by: User | 
     if vectors.available():
         with connection.cursor() as cursor:
             cursor.execute("UPDATE agents_memory SET embedding = NULL WHERE id = %s", [memory.pk])
-    _recorded(Event.MEMORY_FORGOTTEN, memory, actor)
+    _recorded(Event.MEMORY_FORGOTTEN, memory, actor, why=why)
 
 
 def expire(now: datetime, *, most: int = 500) -> int:
@@ -291,7 +291,7 @@ def _move(
         setattr(memory, name, value)
 
 
-def _recorded(event: Event, memory: Memory, actor: Actor, **context: Any) -> None:
+def _recorded(event: Event, memory: Memory, actor: Actor, why: str = "", **context: Any) -> None:
     if memory.text:
         context["text_sha256"] = hashlib.sha256(memory.text.encode()).hexdigest()
     record(
@@ -299,6 +299,7 @@ def _recorded(event: Event, memory: Memory, actor: Actor, **context: Any) -> Non
         actor=actor,
         target=_target(memory),
         context={"kind": str(memory.kind), "origin": str(memory.origin), "scope": memory.scope, **context},
+        payload={"why": why[:WHY_MAX]} if why else None,
     )
 
 

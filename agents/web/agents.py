@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from agents import profiles, teams
-from agents.choosing import Record, rank, records
+from agents.choosing import DAYS, Record, rank, records
 from agents.models import Agent, AgentVersion, Job, LlmCall, Step, Team
 from agents.prompts import feedback
 from agents.selectors import visible_jobs
@@ -25,7 +25,7 @@ from agents.web.overview import job_lines, with_progress
 from agents.web.views import page, who
 from agents.web.words import duration, money
 
-DAYS, CHART_DAYS = 30, 14
+CHART_DAYS = 14
 VERSIONS, RECENT, TOOLS = 20, 8, 12
 OUTCOMES = ("succeeded", "failed", "cancelled")
 _WORDS = {
@@ -75,7 +75,7 @@ def agents(request: HttpRequest) -> HttpResponse:
     user, now = who(request), timezone.now()
     jobs = visible_jobs(user).filter(created_at__gte=now - timedelta(days=DAYS))
     known = records(jobs)
-    wanted = [one for one in request.GET.get("for", "").replace(",", " ").split() if one][:5]
+    wanted = [one for one in request.GET.get("for", "").replace("\0", "").replace(",", " ").split() if one][:5]
     shown = Agent.objects.select_related("route", "owner").order_by("-enabled", "name")
     if wanted:
         order = [one.agent.pk for one in rank(wanted, now=now)]
@@ -117,7 +117,7 @@ def agent(request: HttpRequest, name: str) -> HttpResponse:
     versions = list(found.versions.select_related("created_by")[:VERSIONS])
     by_version = records(mine.filter(agent_version__in=versions), by="agent_version")
     models = sorted(calls.order_by().values_list("model", flat=True).distinct())
-    said = versions[0].definition if versions else profiles.definition(found)
+    said = profiles.definition(found)
     context = {
         "tab": "agents",
         "opinion": feedback.of_jobs(lately),
@@ -125,7 +125,7 @@ def agent(request: HttpRequest, name: str) -> HttpResponse:
         "line": _line(found, records(lately).get(found.pk, Record())),
         "facts": _facts(found, said),
         "versions": [_line(found, by_version.get(one.pk, Record()), one) for one in versions],
-        "unsaved": bool(versions) and profiles.digest(profiles.definition(found)) != versions[0].sha256,
+        "unsaved": bool(versions) and profiles.digest(said) != versions[0].sha256,
         **_compared(request, versions),
         "days": DAYS,
         "chart_days": CHART_DAYS,
@@ -133,7 +133,7 @@ def agent(request: HttpRequest, name: str) -> HttpResponse:
         "tokens": by_day(calls, now, "tokens", kind="model", colours=models),
         "ended": ended_by_day(lately, now),
         "uses": _uses(lately),
-        "teams": Team.objects.filter(Q(lead=found) | Q(members__agent=found)).distinct().order_by("name"),
+        "teams": teams.of(found),
         "recent": job_lines(with_progress(mine).order_by("-created_at")[:RECENT], user, now),
         "may_change": user.is_staff and user.has_perm("agents.change_agent"),
     }
