@@ -49,28 +49,37 @@ class Picture:
 
 
 def draw(
-    definition: Mapping[str, Any], lines: Mapping[str, int], marks: Mapping[str, str] | None = None
+    definition: Mapping[str, Any],
+    lines: Mapping[str, int],
+    marks: Mapping[str, str] | None = None,
+    *,
+    across: int = NODES_MAX,
 ) -> Picture | None:
-    """`lines`: where each step stands in the source. None: there are too many steps for a picture."""
+    """`lines`: where each step stands in the source; across: how many stand side by side at most, for narrow screens.
+    None: there are too many steps for a picture."""
     steps = {step["key"]: step for step in definition.get("steps", [])}
     if not steps or len(steps) > NODES_MAX:
         return None
     rows = layers({key: step.get("needs", []) for key, step in steps.items()})[0]
-    width = max(len(row) for row in rows) * (NODE_WIDTH + GAP_X) - GAP_X + 2 * MARGIN
+    width = min(across, max(map(len, rows))) * (NODE_WIDTH + GAP_X) - GAP_X + 2 * MARGIN
     nodes: dict[str, Node] = {}
-    for number, row in enumerate(rows):
-        row = sorted(row, key=lambda key: _place(steps[key], nodes))
-        left = (width - len(row) * (NODE_WIDTH + GAP_X) + GAP_X) // 2
-        for index, key in enumerate(row):
-            x, y = left + index * (NODE_WIDTH + GAP_X), MARGIN + number * (NODE_HEIGHT + GAP_Y)
-            nodes[key] = _node(steps[key], x, y, lines.get(key, 0), (marks or {}).get(key, ""))
+    number = 0
+    for layer in rows:
+        layer = sorted(layer, key=lambda key: _place(steps[key], nodes))
+        for start in range(0, len(layer), across):
+            row = layer[start : start + across]
+            left = (width - len(row) * (NODE_WIDTH + GAP_X) + GAP_X) // 2
+            for index, key in enumerate(row):
+                x, y = left + index * (NODE_WIDTH + GAP_X), MARGIN + number * (NODE_HEIGHT + GAP_Y)
+                nodes[key] = _node(steps[key], x, y, lines.get(key, 0), (marks or {}).get(key, ""))
+            number += 1
     edges = [
         _edge(nodes[need], nodes[key], loose=step.get("needs_success") is False)
         for key, step in steps.items()
         for need in step.get("needs", [])
         if need in nodes and key in nodes
     ]
-    height = len(rows) * (NODE_HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN
+    height = number * (NODE_HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN
     return Picture(
         width=width,
         height=height,

@@ -97,6 +97,7 @@ class JobPage:
     conversation: str
     artifacts: list[kept.Line]
     plan: str = ""  # the address of its plan's page
+    search: str = ""  # of its candidates'
 
 
 def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
@@ -154,6 +155,7 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         conversation=f"/chat/{job.conversation_id}/" if job.conversation_id and job.owner_id == user.pk else "",
         artifacts=kept.lines(job),
         plan=plan_link(job),
+        search=f"/jobs/{job.pk}/search" if any(one.tool == "evolve.begin" for one in work.steps) else "",
     )
 
 

@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
-from agents.errors import AgentsError, InvalidInput
+from agents.errors import AgentsError, InvalidInput, NotNow
 from agents.models import Job, Plan, Step
 from agents.planning import editing, prompt, shape
 from agents.planning.changes import changes
@@ -26,6 +26,7 @@ from approvals.errors import DecisionError
 from approvals.selectors import visible as visible_requests
 
 ROWS_MAX = shape.STEPS_MAX
+NARROW = 2  # steps side by side where the screen is a phone's
 EMPTY = {"key": "", "tool": "", "arguments": {}, "needs": [], "success_check": "", "reason": "", "instead_of": ""}
 EFFECTS = {"allow": "runs", "ask": "asks people", "deny": "refused", "later": "decided later"}
 _MARKS = {"allow": "fine", "ask": "asks", "deny": "bad", "later": "open"}
@@ -47,13 +48,18 @@ class Line:
     state: str
     problems: tuple[str, ...] = ()
 
+    @property
+    def rows(self) -> int:
+        """Of the field for the arguments."""
+        return min(16, max(3, self.arguments.count("\n") + 1))
+
 
 @page
 def plan(request: HttpRequest, job_id: UUID) -> HttpResponse:
     """Shows a version; takes a changed one, and lets it run or sends it back."""
     user = who(request)
     seen = visible_job(user, job_id)
-    versions = list(Plan.objects.filter(job=seen).select_related("author").order_by("number"))
+    versions = list(editing.versions_of(seen))
     if not versions:
         raise Http404("This job has no plan.")
     if request.method == "POST":
@@ -72,8 +78,10 @@ def context(
     forecast: Mapping[str, Mapping[str, Any]] | None = None,
     problems: Sequence[tuple[str, str]] = (),
     note: str = "",
+    number: int | None = None,
 ) -> dict[str, Any]:
-    """typed: steps as a person just wrote them, with what policy says of those (forecast) and what is wrong."""
+    """typed: steps as a person just wrote them, with what policy says of those (forecast) and what is wrong; number: of
+    the plan that they began with, where it is not the newest."""
     newest, steps = versions[-1], list(typed if typed is not None else shown.steps)
     waits = editing.waiting(job) if shown.pk == newest.pk and shown.state == Plan.State.PROPOSED else None
     editable = waits is not None and may_change(user, job)
@@ -92,6 +100,9 @@ def context(
         "lines": lines,
         "editor": [*lines, *_empty(len(steps))] if editable else [],
         "picture": _picture(lines),
+        "narrow": _picture(lines, across=NARROW),
+        "number": number or newest.number,
+        "prompt": editing.asked_by(shown),
         "changes": _changes(before, shown, rows) if typed is None and before is not None else [],
         "before": before,
         "editable": editable,
@@ -106,25 +117,29 @@ def context(
 
 def _post(request: HttpRequest, job: Job, user: User, versions: Sequence[Plan]) -> HttpResponse:
     action, now = request.POST.get("action", ""), timezone.now()
-    number = int(request.POST.get("number", "0")) if request.POST.get("number", "0").isdigit() else 0
+    given = request.POST.get("number", "")
+    number = int(given) if given.isdecimal() and len(given) < 10 else 0
     there = f"{job.get_absolute_url()}plan/"
-    shown, note = versions[-1], request.POST.get("note", "")
+    note = request.POST.get("note", "")
     if action in {"check", "save"}:
         steps, problems = typed(request.POST)
         said: dict[str, dict[str, Any]] = {}
         try:
             if not problems and action == "check":
-                said = editing.checked(job, shown, steps, now=now)
+                said = editing.checked(job, versions[-1], steps, now=now)
             elif not problems:
                 made = editing.change(job.pk, number, steps, note=note, by=user, now=now)
                 messages.success(request, f"Saved as plan {made.number}. It runs when you say so.")
                 return redirect(there)
         except InvalidInput as error:
             problems = list(error.problems or [(error.field, error.message)])
-        except AgentsError as error:
-            messages.info(request, error.message)
-            return redirect(there)
-        parts = context(job, user, versions, shown, typed=steps, forecast=said, problems=problems, note=note)
+        except NotNow as error:  # what was typed stays in the form, on top of what is there now
+            versions = list(editing.versions_of(job))
+            problems, number = [("", f"{error.message} What you typed stands below and is not saved.")], 0
+        shown = versions[-1]
+        parts = context(
+            job, user, versions, shown, typed=steps, forecast=said, problems=problems, note=note, number=number
+        )
         return render(request, "jobs/plan.html", parts, status=422 if problems else 200)
     try:
         if action == "run":
@@ -143,16 +158,21 @@ def typed(given: QueryDict) -> tuple[list[dict[str, Any]], list[tuple[str, str]]
     """The steps of the editor's form, and what cannot be read of them."""
     steps: list[dict[str, Any]] = []
     problems: list[tuple[str, str]] = []
+    left_out: dict[str, list[str]] = {}
     for number in range(1, ROWS_MAX + 3):
         field = lambda name: given.get(f"{name}-{number}", "").replace("\r\n", "\n")  # noqa: B023, E731
-        if f"key-{number}" not in given or given.get(f"drop-{number}") or not (field("key") or field("tool")):
+        if f"key-{number}" not in given or not (field("key") or field("tool")):
+            continue
+        needs = list(dict.fromkeys(field("needs").replace(",", " ").split()))
+        if given.get(f"drop-{number}"):
+            left_out[field("key").strip()] = needs
             continue
         here = f"steps[{len(steps)}]"
         text = field("arguments").strip() or "{}"
         step: dict[str, Any] = {
             "key": field("key").strip(),
             "tool": field("tool"),
-            "needs": [one for one in field("needs").replace(",", " ").split() if one],
+            "needs": needs,
             "success_check": field("success_check").strip(),
             "reason": field("reason").strip(),
             "instead_of": field("instead_of").strip(),
@@ -166,7 +186,24 @@ def typed(given: QueryDict) -> tuple[list[dict[str, Any]], list[tuple[str, str]]
             problems.append((f"{here}.arguments", f"This is no JSON object: {str(error)[:200]}"))
             step["arguments"], step["text"] = {}, text
         steps.append(step)
+    for step in steps:
+        step["needs"] = _bridged(step["needs"], left_out)
     return steps, problems
+
+
+def _bridged(needs: Sequence[str], left_out: Mapping[str, Sequence[str]]) -> list[str]:
+    """What needed a step that is left out waits for what that one waited for."""
+    found: dict[str, None] = {}
+    seen: set[str] = set()
+    open_ = list(needs)
+    while open_:
+        key = open_.pop(0)
+        if key in left_out and key not in seen:
+            open_ = [*left_out[key], *open_]
+        elif key not in left_out:
+            found[key] = None
+        seen.add(key)
+    return list(found)
 
 
 def _lines(
@@ -220,7 +257,7 @@ def _empty(taken: int) -> list[Line]:
     return [blank]
 
 
-def _picture(lines: Sequence[Line]) -> Picture | None:
+def _picture(lines: Sequence[Line], *, across: int = shape.STEPS_MAX) -> Picture | None:
     """None: what was typed is no graph that could be drawn."""
     keys = {line.step["key"] for line in lines} - {""}
     steps: list[dict[str, Any]] = []
@@ -231,7 +268,7 @@ def _picture(lines: Sequence[Line]) -> Picture | None:
     if layers({one["key"]: one["needs"] for one in steps})[1]:
         return None
     marks = {line.step["key"]: line.state or _MARKS.get(line.effect, "") for line in lines}
-    return draw({"steps": steps}, {line.step["key"]: line.number for line in lines}, marks)
+    return draw({"steps": steps}, {line.step["key"]: line.number for line in lines}, marks, across=across)
 
 
 def _changes(before: Plan, shown: Plan, rows: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""URLs of prompts, evaluations and feedback."""
+"""URLs of prompts, evaluations, feedback and searches."""
 
 from django.urls import path
 
-from agents.web import evaluations, prompts
+from agents.web import evaluations, prompts, searches
 
 PATHS = [
     path("agents/prompts/", prompts.prompt_list, name="prompts"),
@@ -17,5 +17,6 @@ PATHS = [
     path("agents/evaluations/new", evaluations.new, name="new-evaluation"),
     path("agents/evaluations/<uuid:evaluation_id>/", evaluations.evaluation, name="evaluation"),
     path("agents/evaluations/<uuid:evaluation_id>/cancel", evaluations.cancel, name="cancel-evaluation"),
+    path("jobs/<uuid:job_id>/search", searches.search, name="search"),
     path("jobs/<uuid:job_id>/feedback", evaluations.thumb, name="feedback"),
 ]

@@ -17,7 +17,7 @@ from agents.prompts import feedback, testing, versions
 from agents.prompts.definition import check
 from agents.web.views import page, who
 from agents.web.words import digits
-from agents.web.workflows import _kind as kind_of_line
+from agents.workflows.diff import kind_of_line
 from tools.yamltext.places import Problem
 
 Status = PromptVersion.Status

@@ -83,7 +83,7 @@ def start(request: HttpRequest, name: str, number: int) -> HttpResponse:
 def compare(request: HttpRequest, name: str) -> HttpResponse:
     found = versions.workflow_of(who(request), name)
     old, new = (_version(found, _number(request, one)) for one in ("from", "to"))
-    lines = [{"text": text, "kind": _kind(text)} for text in diff.unified(old, new).splitlines()]
+    lines = [{"text": text, "kind": diff.kind_of_line(text)} for text in diff.unified(old, new).splitlines()]
     shown = {"workflow": found, "old": old, "new": new, "changes": diff.between(old, new), "lines": lines}
     return render(request, "workflows/diff.html", {**shown, "versions": found.versions.all()[:50]})
 
@@ -236,9 +236,3 @@ def describe(request: HttpRequest) -> HttpResponse:
         return render(request, "workflows/describe.html", {**shown, "wrong": error.message}, status=429)
     except InvalidInput as error:
         return render(request, "workflows/describe.html", {**shown, "wrong": error.message}, status=422)
-
-
-def _kind(text: str) -> str:
-    if text.startswith(("+++", "---", "@@")):
-        return "head"
-    return {"+": "added", "-": "removed"}.get(text[:1], "same")

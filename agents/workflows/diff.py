@@ -94,3 +94,10 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= VALUE_MAX_CHARS else f"{text[: VALUE_MAX_CHARS - 1]}…"
+
+
+def kind_of_line(text: str) -> str:
+    """Of a line of a unified difference: head, added, removed or same."""
+    if text.startswith(("+++", "---", "@@")):
+        return "head"
+    return {"+": "added", "-": "removed"}.get(text[:1], "same")
