@@ -67,10 +67,8 @@ class PromptSerializer(serializers.ModelSerializer[Prompt]):
         read_only_fields = fields
 
     def get_in_force(self, prompt: Prompt) -> int | None:
-        rows = prompt.versions.filter(status="published")
-        if prompt.candidate_id is not None:
-            rows = rows.exclude(pk=prompt.candidate_id)
-        return rows.order_by("-number").values_list("number", flat=True).first()
+        found = versions.in_force(prompt)
+        return found.number if found is not None else None
 
 
 class TrialSerializer(serializers.ModelSerializer[Trial]):

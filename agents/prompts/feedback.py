@@ -1,16 +1,19 @@
 """What people thought of the work: thumbs that they gave, and the calls that they edited and denied."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Count, F, Q, QuerySet, Sum
 
 from agents.engine.control.edited import EDITORS
 from agents.errors import InvalidInput
-from agents.models import Feedback, Job, PromptUse, PromptVersion, Step
+from agents.models import Feedback, Job, LlmCall, PromptUse, PromptVersion, Step
+from agents.states import StepState
 from approvals.models import ApprovalRequest
 from audit.actor import Actor, Target
 from audit.append import record
@@ -99,3 +102,48 @@ def of_version(version: PromptVersion) -> Opinion:
         edits=found.edits,
         denials=found.denials,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What a version did on live jobs. failed: of the steps that asked by it; tokens, cost: means a step that asked a
+    model, cost in US dollars."""
+
+    version: PromptVersion
+    steps: int
+    failed: int
+    tokens: float
+    cost: Decimal
+    opinion: Opinion
+
+
+def records(versions: Sequence[PromptVersion]) -> list[Record]:
+    """Of the versions that were used at all, in their order. Trials of evaluations are live jobs too."""
+    used = PromptUse.objects.filter(version__in=versions).order_by()
+    counted = {
+        row["version"]: row
+        for row in used.values("version").annotate(
+            steps=Count("pk"), failed=Count("pk", filter=Q(step__state=StepState.FAILED))
+        )
+    }
+    made = []
+    for version in versions:
+        if (row := counted.get(version.pk)) is None:
+            continue
+        spent = LlmCall.objects.filter(step__in=used.filter(version=version).values("step")).aggregate(
+            tokens=Sum(F("prompt_tokens") + F("completion_tokens")),
+            cost=Sum("cost"),
+            steps=Count("step", distinct=True),
+        )
+        asked = spent["steps"] or 1
+        made.append(
+            Record(
+                version=version,
+                steps=row["steps"],
+                failed=row["failed"],
+                tokens=(spent["tokens"] or 0) / asked,
+                cost=(spent["cost"] or Decimal(0)) / asked,
+                opinion=of_version(version),
+            )
+        )
+    return made

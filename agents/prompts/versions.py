@@ -89,9 +89,17 @@ def share_out(prompt: Prompt, candidate: PromptVersion | None, share: int, *, by
     return prompt
 
 
+def in_force(prompt: Prompt) -> PromptVersion | None:
+    """What a job gets that names no version and does not get the candidate."""
+    rows = PromptVersion.objects.filter(prompt=prompt, status=Status.PUBLISHED).select_related("prompt")
+    if prompt.candidate_id is not None:
+        rows = rows.exclude(pk=prompt.candidate_id)
+    return rows.order_by("-number").first()
+
+
 def chosen(name: str, number: int | None, *, key: str) -> PromptVersion:
-    """The version that a job gets: the one that it names, a draft too; else the candidate, by the candidate's share of the keys;
-    else the newest published one. The same for the same key.
+    """The version that a job gets: the one that it names, a draft too; else the candidate, by the candidate's share of
+    the keys; else the one in force. The same for the same key.
 
     Raises:
         InvalidInput: there is none.
@@ -102,16 +110,13 @@ def chosen(name: str, number: int | None, *, key: str) -> PromptVersion:
         if found is None:
             raise InvalidInput(f"There is no prompt '{name}@{number}' that can be used.", field="arguments.version")
         return found
-    published = versions.filter(status=Status.PUBLISHED)
     prompt = Prompt.objects.select_related("candidate").filter(name=name).first()
-    candidate = prompt.candidate if prompt is not None else None
-    rest = published.exclude(pk=candidate.pk) if candidate is not None else published
-    newest = rest.order_by("-number").first()
-    if prompt is not None and candidate is not None and candidate.status == Status.PUBLISHED:
+    newest = in_force(prompt) if prompt is not None else None
+    if prompt is not None and prompt.candidate is not None:
         place = int(hashlib.sha256(f"{prompt.pk}:{key}".encode()).hexdigest()[:8], 16) % 100
         if newest is None or place < prompt.candidate_share:
-            candidate.prompt = prompt
-            return candidate
+            prompt.candidate.prompt = prompt
+            return prompt.candidate
     if newest is None:
         raise InvalidInput(f"There is no published prompt {name!r}.", field="arguments.prompt")
     return newest

@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from agents.errors import AgentsError, InvalidPrompt, NotADraft, NotAllowed
+from agents.errors import AgentsError, ChangedMeanwhile, InvalidPrompt, NotAllowed
 from agents.evaluation import running, suite
 from agents.models import Prompt, PromptVersion
 from agents.prompts import feedback, testing, versions
@@ -22,6 +22,7 @@ from tools.yamltext.places import Problem
 
 Status = PromptVersion.Status
 SOURCE_MAX = 262_144
+SHARES = (5, 10, 25, 50, 0)
 EXAMPLE = """\
 name: my-prompt
 title: What it is for
@@ -89,19 +90,26 @@ def edit(request: HttpRequest, name: str = "") -> HttpResponse:
         raise NotAllowed("You may not change this prompt." if found else "You may not add prompts.")
     if request.method != "POST":
         newest = found.versions.first() if found else None
-        return _editor(request, found, newest.source if newest else EXAMPLE)
+        begun = _version(found, _number(request.GET["from"])) if found and "from" in request.GET else newest
+        return _editor(request, found, begun.source if begun else EXAMPLE, seen=newest.sha256 if newest else "")
     source, note = request.POST.get("source", "").replace("\r\n", "\n"), request.POST.get("note", "").strip()
+    seen = request.POST.get("seen")
     checked = check(source)
     problems = list(checked.problems)
     if found is not None and checked.data is not None and not problems and checked.data["name"] != found.name:
         problems = [Problem(1, 1, "name", f"This is the prompt {found.name!r}: its name stays.")]
     tests = testing.run(checked.data) if checked.data is not None and not problems else []
     if problems or "check" in request.POST:
-        return _editor(request, found, source, note=note, problems=problems, tests=tests, checked=True)
+        return _editor(request, found, source, note=note, seen=seen, problems=problems, tests=tests, checked=True)
     try:
-        draft = versions.save_draft(source, note=note, by=user, now=timezone.now())
+        draft = versions.save_draft(source, note=note, by=user, now=timezone.now(), seen=seen)
     except InvalidPrompt as error:
-        return _editor(request, found, source, note=note, problems=[Problem(1, 1, error.field, error.message)])
+        problems = [Problem(1, 1, error.field, error.message)]
+        return _editor(request, found, source, note=note, seen=seen, problems=problems)
+    except ChangedMeanwhile as error:
+        theirs = Prompt.objects.get(name=checked.data["name"]).versions.first() if checked.data else None
+        now_seen = theirs.sha256 if theirs else ""
+        return _editor(request, found, source, note=note, seen=now_seen, theirs=theirs, moved=error.message)
     messages.success(request, f"Saved {draft}: {draft.status}.")
     return redirect("web:prompt-version", draft.prompt.name, draft.number)
 
@@ -116,18 +124,20 @@ def act(request: HttpRequest, name: str, number: int) -> HttpResponse:
     try:
         match request.POST.get("do"):
             case "publish":
-                versions.publish(version.pk, by=user, now=timezone.now())
+                versions.publish(version.pk, by=user, now=timezone.now(), seen=request.POST.get("seen"))
                 messages.success(request, f"Published {version}.")
             case "retire":
                 versions.retire(version.pk, by=user)
-                messages.success(request, f"Retired {version}: no further step uses it.")
+                force = versions.in_force(found)
+                after = f"{force} is in force now" if force else "none is in force now, and steps that ask by it fail"
+                messages.success(request, f"Retired {version}: {after}.")
             case "share":
                 share = _number(request.POST.get("share", ""))
                 versions.share_out(found, version if share else None, share, by=user)
                 messages.success(request, f"{share}% of the jobs get {version}." if share else "All get the newest.")
             case _:
                 raise Http404("There is no such act.")
-    except (NotADraft, AgentsError) as error:
+    except AgentsError as error:
         if isinstance(error, NotAllowed):
             raise
         messages.error(request, error.message)
@@ -166,19 +176,21 @@ def _context(user: User, found: Prompt, version: PromptVersion) -> dict[str, Any
         "version": version,
         "definition": version.definition,
         "tests": testing.run(version.definition),
-        "opinion": feedback.of_version(version),
+        "records": feedback.records([one for one in rows if one.status != Status.DRAFT]),
         "versions": rows,
+        "in_force": versions.in_force(found),
         "before": next((one for one in rows if one.number < version.number), None),
         "others": [one for one in rows if one.number != version.number and one.status != Status.RETIRED],
         "may_edit": versions.may_edit(user, found),
         "evaluations": running.visible(user).filter(suite=found.name)[:5],
-        "uses": version.uses.count(),
+        "shares": SHARES,
     }
 
 
 def _editor(request: HttpRequest, found: Prompt | None, source: str, **more: Any) -> HttpResponse:
     context = {"tab": "prompts", "prompt": found, "source": source[:SOURCE_MAX], **more}
-    return render(request, "prompts/edit.html", context, status=422 if more.get("problems") else 200)
+    status = 409 if more.get("moved") else 422 if more.get("problems") else 200
+    return render(request, "prompts/edit.html", context, status=status)
 
 
 def _version(found: Prompt, number: int | None) -> PromptVersion:
