@@ -14,6 +14,7 @@ AgentsError
 ├── NotVisible              there is no such thing for this user
 ├── Gone                    it was there, and is no longer kept
 ├── NotAllowed              the user sees it, but may not do this to it
+├── TokenRefused            what was sent is no API token that is good; `code` tells which of the reasons
 ├── IdempotencyConflict     this Idempotency-Key was used with another body
 ├── QueueFull               too many unfinished jobs; `retry_after_s` says when to try again
 ├── KeyBusy                 another job has the concurrency key, and the submitter does not want to wait
@@ -52,6 +53,14 @@ class InvalidInput(AgentsError):
 
 class InvalidPlan(InvalidInput):
     code = "invalid_plan"
+
+
+class TokenRefused(AgentsError):
+    """code: token_malformed, token_unknown, token_revoked, token_expired or user_inactive."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class UnknownAgent(InvalidInput):

@@ -11,12 +11,13 @@ import secrets
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
-from agents.errors import InvalidInput
+from agents.errors import InvalidInput, TokenRefused
 from agents.models import ApiToken
 from audit.actor import Actor, ActorType, Target
 from audit.append import record
@@ -138,9 +139,33 @@ def sha256(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def find(secret: str) -> ApiToken | None:
-    """The token's row with its user, whether or not it is still good."""
-    return ApiToken.objects.select_related("user").filter(token_sha256=sha256(secret)).first()
+def good(secret: str, *, now: datetime) -> ApiToken:
+    """The row of what was sent, with its user. A mistyped one is refused without asking the database.
+
+    Raises:
+        TokenRefused
+    """
+    if not well_formed(secret):
+        raise TokenRefused("token_malformed", "This is no API token: it is mistyped or cut.")
+    return _held(ApiToken.objects.filter(token_sha256=sha256(secret)), now)
+
+
+def still_good(token_id: UUID, *, now: datetime) -> ApiToken:
+    """The row of a token that was good a while ago. Raises TokenRefused."""
+    return _held(ApiToken.objects.filter(pk=token_id), now)
+
+
+def _held(found: QuerySet[ApiToken], now: datetime) -> ApiToken:
+    token = found.select_related("user").first()
+    if token is None:
+        raise TokenRefused("token_unknown", "There is no such API token.")
+    if token.revoked_at is not None:
+        raise TokenRefused("token_revoked", "This API token was revoked.")
+    if token.expires_at is not None and token.expires_at <= now:
+        raise TokenRefused("token_expired", "This API token has expired.")
+    if not token.user.is_active:
+        raise TokenRefused("user_inactive", "The user of this API token is not active.")
+    return token
 
 
 def touch(token: ApiToken, *, now: datetime, address: str = "") -> None:

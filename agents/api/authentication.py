@@ -7,6 +7,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from agents import tokens
+from agents.errors import TokenRefused
 from agents.models import ApiToken
 
 
@@ -26,18 +27,11 @@ class TokenAuthentication(BaseAuthentication):
         if len(words) != 2:
             raise AuthenticationFailed("Send one token: Authorization: Bearer cs_…", code="token_malformed")
         secret = words[1].decode("latin-1")
-        if not tokens.well_formed(secret):
-            raise AuthenticationFailed("This is no API token: it is mistyped or cut.", code="token_malformed")
         now = timezone.now()
-        token = tokens.find(secret)
-        if token is None:
-            raise AuthenticationFailed("There is no such API token.", code="token_unknown")
-        if token.revoked_at is not None:
-            raise AuthenticationFailed("This API token was revoked.", code="token_revoked")
-        if token.expires_at is not None and token.expires_at <= now:
-            raise AuthenticationFailed("This API token has expired.", code="token_expired")
-        if not token.user.is_active:
-            raise AuthenticationFailed("The user of this API token is not active.", code="user_inactive")
+        try:
+            token = tokens.good(secret, now=now)
+        except TokenRefused as error:
+            raise AuthenticationFailed(error.message, code=error.code) from None
         tokens.touch(token, now=now, address=str(request.META.get("REMOTE_ADDR") or ""))
         return token.user, token
 

@@ -14,6 +14,7 @@ from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken
 from mcp.server.mcpserver.exceptions import ToolError as Refusal
 
+from agents import tokens
 from agents.errors import AgentsError, InvalidInput
 from agents.models import ApiToken
 from approvals.errors import ApprovalsError
@@ -44,13 +45,9 @@ class Caller:
         """Who it is, looked up anew: a wait outlives many changes. Uses the database.
 
         Raises:
-            Refusal: the user or the token may do nothing any more.
+            TokenRefused: the user or the token may do nothing any more.
         """
-        token = ApiToken.objects.select_related("user").filter(pk=self.token_id, revoked_at=None).first()
-        ended = token is not None and token.expires_at is not None and token.expires_at <= timezone.now()
-        if token is None or ended or not token.user.is_active:
-            raise Refusal("This token is no longer good. (token_revoked)")
-        return token.user
+        return tokens.still_good(self.token_id, now=timezone.now()).user
 
     def token(self) -> ApiToken:
         return ApiToken.objects.get(pk=self.token_id)

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agents import tokens
+from agents.errors import TokenRefused
 from agents.mcp.caller import as_access, call
 from agents.models import ApiToken
 from approvals import rates
@@ -94,18 +95,11 @@ def _checked(header: str, address: str) -> tuple[ApiToken, int] | str:
     secret = secret.strip()
     if scheme.lower() != "bearer" or not secret:
         return "Send a token: Authorization: Bearer cs_…"
-    if not tokens.well_formed(secret):
-        return "This is no API token: it is mistyped or cut."
     now = timezone.now()
-    token = tokens.find(secret)
-    if token is None:
-        return "There is no such API token."
-    if token.revoked_at is not None:
-        return "This API token was revoked."
-    if token.expires_at is not None and token.expires_at <= now:
-        return "This API token has expired."
-    if not token.user.is_active:
-        return "The user of this API token is not active."
+    try:
+        token = tokens.good(secret, now=now)
+    except TokenRefused as error:
+        return error.message
     tokens.touch(token, now=now, address=address)
     connections.close_all()
     most = settings.API_RATES["token"]
