@@ -4,15 +4,19 @@ Only where it may go stays live: a route that is changed, or an endpoint that is
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Max
 
-from agents.models import Agent, AgentVersion, Job
+from agents.errors import InvalidInput, NotAllowed, NotNow
+from agents.models import Agent, AgentVersion, Job, ModelRoute
 from audit.actor import Actor, Target
 from audit.append import record
 from audit.canonical import canonical_json
@@ -60,15 +64,15 @@ def version_of(agent: Agent, *, now: datetime, by: User | None = None, note: str
     """
     said = definition(agent)
     sha256 = digest(said)
-    newest = AgentVersion.objects.filter(agent=agent).order_by("-number").first()
-    if newest is not None and newest.sha256 == sha256:
-        return newest
+    last = AgentVersion.objects.filter(agent=agent).order_by("-number").first()
+    if last is not None and last.sha256 == sha256:
+        return last
     with transaction.atomic():
         Agent.objects.select_for_update(no_key=True, of=("self",)).get(pk=agent.pk)
-        newest = AgentVersion.objects.filter(agent=agent).order_by("-number").first()
-        if newest is not None and newest.sha256 == sha256:
-            return newest
-        number = (AgentVersion.objects.filter(agent=agent).aggregate(last=Max("number"))["last"] or 0) + 1
+        last = AgentVersion.objects.filter(agent=agent).order_by("-number").first()
+        if last is not None and last.sha256 == sha256:
+            return last
+        number = 1 if last is None else last.number + 1
         made = AgentVersion.objects.create(
             agent=agent, number=number, definition=said, sha256=sha256, note=note[:500], created_by=by, created_at=now
         )
@@ -80,6 +84,58 @@ def version_of(agent: Agent, *, now: datetime, by: User | None = None, note: str
             payload={"definition": said, "note": note},
         )
         return made
+
+
+def newest(agent: Agent) -> int:
+    """The number of its newest version; 0 where it has none."""
+    return AgentVersion.objects.filter(agent=agent).aggregate(last=Max("number"))["last"] or 0
+
+
+def may_change(user: User) -> bool:
+    return user.is_active and user.has_perm("agents.change_agent")
+
+
+@transaction.atomic
+def change(
+    agent: Agent, fields: Mapping[str, Any], *, seen: int, note: str = "", by: User, now: datetime
+) -> AgentVersion:
+    """The version that an agent has once these fields of its profile say otherwise.
+
+    fields: of a `definition`, in its form. seen: the newest version's number when `by` looked.
+
+    Raises:
+        NotAllowed
+        NotNow: somebody else changed it meanwhile.
+        InvalidInput: with every field that cannot be so.
+    """
+    if not may_change(by):
+        raise NotAllowed("You may not change agents.")
+    agent = Agent.objects.select_for_update(no_key=True, of=("self",)).select_related("route").get(pk=agent.pk)
+    last = newest(agent)
+    if last != seen:
+        raise NotNow(f"{agent.name} is at version {last} by now, and not {seen}: look at that one.")
+    version_of(agent, now=now)  # what it said until now stays on record, too
+    wanted = dict(fields)
+    if "route" in wanted:
+        wanted["route"] = _route(wanted["route"])
+    if "max_cost" in wanted:
+        wanted["max_cost"] = Decimal(wanted["max_cost"]) if wanted["max_cost"] else None
+    for name, value in wanted.items():
+        setattr(agent, name, value)
+    try:
+        agent.full_clean(validate_unique=False)
+    except ValidationError as error:
+        problems = [(name, " ".join(told)) for name, told in error.message_dict.items()]
+        raise InvalidInput(problems[0][1], problems=problems) from None
+    agent.save()
+    return version_of(agent, now=now, by=by, note=note)
+
+
+def _route(name: str) -> ModelRoute | None:
+    found = ModelRoute.objects.filter(name=name).first() if name else None
+    if name and found is None:
+        raise InvalidInput(f"There is no route {name!r}.", field="route")
+    return found
 
 
 def of(job: Job) -> Profile | None:

@@ -1,5 +1,7 @@
 """Teams: agents that work for one goal. The lead plans and hands on; nobody but members gets a part."""
 
+from django.db.models import Q, QuerySet
+
 from agents.models import Agent, Job, Team, TeamMember
 
 DELEGATE = "job.delegate"
@@ -8,6 +10,11 @@ DELEGATE = "job.delegate"
 def members(team: Team) -> list[TeamMember]:
     """Those that may get a part now, in the order in which they were added."""
     return list(TeamMember.objects.filter(team=team, agent__enabled=True).select_related("agent").order_by("pk"))
+
+
+def of(agent: Agent) -> QuerySet[Team]:
+    """Those that it leads or is a member of, by name."""
+    return Team.objects.filter(Q(lead=agent) | Q(members__agent=agent)).distinct().order_by("name")
 
 
 def may_have(job: Job, agent: Agent) -> bool:

@@ -15,6 +15,7 @@ from agents.api.views import View, person
 from agents.models import Plan
 from agents.payload import parse
 from agents.planning import editing
+from agents.planning.editing import asked_by, versions_of
 from agents.selectors import changeable_job, visible_job
 from audit.api.pagination import BySeq
 
@@ -49,6 +50,10 @@ class PlanSerializer(serializers.ModelSerializer[Plan]):
     """A version. `forecast`: what policy said of each step when it was written, by key."""
 
     author = serializers.SerializerMethodField(help_text="The person who wrote it; empty: the agent.")
+    prompt = serializers.SerializerMethodField(
+        help_text="The version of a prompt that the agent was asked by, such as `plan@2`; empty: a person wrote it, or the "
+        "server's own text was used."
+    )
     steps = serializers.ListField(child=serializers.DictField(), read_only=True)
     forecast = serializers.DictField(read_only=True)
 
@@ -60,6 +65,7 @@ class PlanSerializer(serializers.ModelSerializer[Plan]):
             "state",
             "origin",
             "author",
+            "prompt",
             "note",
             "steps",
             "forecast",
@@ -72,6 +78,10 @@ class PlanSerializer(serializers.ModelSerializer[Plan]):
     @extend_schema_field(str)
     def get_author(self, plan: Plan) -> str:
         return plan.author.get_username() if plan.author else ""
+
+    @extend_schema_field(str)
+    def get_prompt(self, plan: Plan) -> str:
+        return str(asked_by(plan) or "")
 
 
 class ByNumber(BySeq):
@@ -87,7 +97,7 @@ class PlanList(View):
     def get(self, request: Request, job_id: UUID) -> Response:
         """The versions of the job's plan, the first one first."""
         check_query(request, {"cursor", "limit"})
-        plans = Plan.objects.filter(job=visible_job(request.user, job_id)).select_related("author")
+        plans = versions_of(visible_job(request.user, job_id))
         page = self.paginate_queryset(plans)
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from agents.api import openapi, triggers  # noqa: F401  its extensions must be known before the OpenAPI document is made
+from agents.api.agents import AgentDetail, AgentVersionDetail, AgentVersionList, TeamList
 from agents.api.artifacts import ArtifactContent, ArtifactDetail, ArtifactList
 from agents.api.catalogue import AgentList, Me, ModelList, RepositoryList, ToolList
 from agents.api.chats import ChatDetail, ChatJobs, ChatLinkDetail, ChatLinks, ChatList, JobStream, TurnList
@@ -54,6 +55,10 @@ urlpatterns = [
     path("chats/<uuid:talk_id>/links/<uuid:link_id>", ChatLinkDetail.as_view(), name="chat-link"),
     path("tools", ToolList.as_view(), name="tools"),
     path("agents", AgentList.as_view(), name="agents"),
+    path("agents/<str:name>", AgentDetail.as_view(), name="agent"),
+    path("agents/<str:name>/versions", AgentVersionList.as_view(), name="agent-versions"),
+    path("agents/<str:name>/versions/<int:number>", AgentVersionDetail.as_view(), name="agent-version"),
+    path("teams", TeamList.as_view(), name="teams"),
     path("models", ModelList.as_view(), name="models"),
     path("memories", MemoryList.as_view(), name="memories"),
     path("memories/search", MemorySearch.as_view(), name="memory-search"),

@@ -7,11 +7,12 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import QuerySet
 
 from agents.engine import forecast, planned
 from agents.engine.transitions import lock_job
 from agents.errors import InvalidPlan, NotNow
-from agents.models import Job, Plan, Step
+from agents.models import Job, Plan, PromptVersion, Step
 from agents.payload import unstorable
 from agents.planning import prompt, shape
 from agents.states import StepState
@@ -22,6 +23,18 @@ from approvals.models import Vote
 def waiting(job: Job) -> Step | None:
     """The question about the plan that waits for an answer; None where nobody is asked."""
     return Step.objects.filter(job=job, tool=planned.REVIEW, state=StepState.WAITING_APPROVAL).order_by("-seq").first()
+
+
+def versions_of(job: Job) -> QuerySet[Plan]:
+    """The first one first, with all that a page tells of each."""
+    return Plan.objects.filter(job=job).select_related("author", "step__prompt_use__version__prompt").order_by("number")
+
+
+def asked_by(plan: Plan) -> PromptVersion | None:
+    """The version of the prompt by which the agent was asked for this plan; None where a person wrote it, or the server
+    had none in force."""
+    use = getattr(plan.step, "prompt_use", None) if plan.origin == Plan.Origin.AGENT else None
+    return use.version if use is not None else None
 
 
 def checked(job: Job, plan: Plan, steps: Sequence[Mapping[str, Any]], *, now: datetime) -> dict[str, dict[str, Any]]:
@@ -68,6 +81,9 @@ def change(
     if plan.number != number:
         raise NotNow(f"Plan {number} was replaced by plan {plan.number} meanwhile: look at that one.")
     given = shape.normal(steps)
+    wrong = list(unstorable(note, "note"))
+    if wrong:
+        raise InvalidPlan(shape.told(wrong), problems=wrong)
     checked(job, plan, given, now=now)
     if given == plan.steps:
         return plan

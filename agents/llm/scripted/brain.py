@@ -1,12 +1,14 @@
 """Which script answers which goal."""
 
 from agents.demo import GOAL
-from agents.llm.scripted import answers, chatting, demo, look, team
+from agents.llm.scripted import answers, chatting, demo, look, planning, team
 from agents.llm.scripted.scene import Move, Scene
 
 
 def move(scene: Scene) -> Move:
     """The next answer. Told by the conversation alone: the server keeps nothing between requests."""
+    if planning.asked(scene):
+        return planning.move(scene)
     if answers.asked(scene):
         return answers.move(scene)
     if chatting.asked(scene):

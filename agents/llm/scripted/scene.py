@@ -111,10 +111,10 @@ def read(body: dict[str, Any]) -> Scene:
         if message.get("role") == "assistant":
             for call in message.get("tool_calls") or []:
                 function = call.get("function") or {}
-                calls[str(call.get("id"))] = (str(function.get("name")), _arguments(function.get("arguments")))
+                calls[str(call.get("id"))] = (str(function.get("name")), arguments_of(function.get("arguments")))
         elif message.get("role") == "tool" and not _complaint(_text(message)):
             name, arguments = calls.get(str(message.get("tool_call_id")), ("", {}))
-            scene.done.append(_done(len(scene.done), name, arguments, _text(message)))
+            scene.done.append(done(len(scene.done), name, arguments, _text(message)))
     return scene
 
 
@@ -142,7 +142,8 @@ def _complaint(text: str) -> bool:
     return text.startswith(("INVALID:", "NOT RUN: another call of this answer", "Note of the server:"))
 
 
-def _done(at: int, wire: str, arguments: dict[str, Any], content: str) -> Done:
+def done(at: int, wire: str, arguments: dict[str, Any], content: str) -> Done:
+    """A call's result as the server words it: how it ended in the first line, the output below."""
     first, _, text = content.partition("\n")
     status, _, line = first.partition(" ")
     arguments = {key: value for key, value in arguments.items() if key != "reason"}
@@ -156,7 +157,7 @@ def _done(at: int, wire: str, arguments: dict[str, Any], content: str) -> Done:
     )
 
 
-def _arguments(text: object) -> dict[str, Any]:
+def arguments_of(text: object) -> dict[str, Any]:
     try:
         value = json.loads(str(text))
     except ValueError:
