@@ -17,7 +17,7 @@ class AgentsConfig(AppConfig):
         from agents.planning import tools as planning
         from agents.planning.drafting import DraftWorkflow
         from agents.prompts.tool import AskByPrompt
-        from agents.selectors import step_ids
+        from agents.selectors import recorded_about
         from agents.triggers import emit
         from approvals import hooks
         from approvals.policy import recorded as decisions
@@ -47,4 +47,4 @@ class AgentsConfig(AppConfig):
         records.connect()
         secrets.told_by(holders.holder_of)
         remotes.known_by(origins.addresses)
-        related.register("job", step_ids)
+        related.register("job", recorded_about)

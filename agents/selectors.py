@@ -13,8 +13,9 @@ from guardian.models import GroupObjectPermission, UserObjectPermission
 from guardian.shortcuts import get_objects_for_user
 
 from agents.errors import NotAllowed, NotVisible
-from agents.models import Agent, Job, Repository, Step
+from agents.models import Agent, Job, Memory, Prompt, Repository, Step
 from approvals.selectors import visible as visible_requests
+from tools.models import ToolDefinition
 
 
 def visible_jobs(user: User | AnonymousUser) -> QuerySet[Job]:
@@ -104,6 +105,14 @@ def usable_agents() -> QuerySet[Agent]:
     return Agent.objects.filter(enabled=True)
 
 
-def step_ids(job_id: str) -> list[UUID]:
-    """Of a job's steps, for whoever reads the audit log about it."""
-    return list(Step.objects.filter(job_id=job_id).order_by("seq").values_list("pk", flat=True))
+def recorded_about(job_id: str) -> list[UUID | str]:
+    """Ids of what the audit log holds of a job besides the job itself: its steps, what was learned from it, the prompts
+    that it asked by, and the tools by others that it called, by name."""
+    steps = Step.objects.filter(job_id=job_id)
+    by_others = ToolDefinition.objects.filter(name__in=steps.order_by().values("tool"))
+    return [
+        *steps.order_by("seq").values_list("pk", flat=True),
+        *Memory.objects.filter(job_id=job_id).order_by("created_at").values_list("pk", flat=True),
+        *Prompt.objects.filter(versions__uses__job_id=job_id).distinct().values_list("pk", flat=True),
+        *by_others.order_by("name").values_list("name", flat=True),
+    ]

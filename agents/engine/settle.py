@@ -121,6 +121,8 @@ def succeed(job: Job, step: Step, result: Result, *, actor: Actor, now: datetime
     if step.parent_id is not None:
         result = fanout.keep(step, result)
     facts = {"exit_code": result.exit_code, "tier": result.sandbox.get("tier", ""), "tokens": tokens}
+    if step.tool in _ASK_MODELS:
+        facts |= _asked(result.data)
     move_step(
         step,
         StepState.SUCCEEDED,
@@ -144,6 +146,14 @@ def succeed(job: Job, step: Step, result: Result, *, actor: Actor, now: datetime
         think.append_steps(job, step, result, now=now)
     if step.tool in planned.TOOLS and not job.cancel_requested:
         planned.went_on(job, step, result, now=now)
+
+
+def _asked(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Who answered, and by which version of a prompt, for the log."""
+    prompt = data.get("prompt")
+    by = f"{prompt['name']}@{prompt['version']}" if isinstance(prompt, dict) else prompt
+    known = {"model": str(data.get("model") or "")[:120], "scripted": data.get("scripted"), "prompt": by}
+    return {name: value for name, value in known.items() if value}
 
 
 def _tokens(data: Mapping[str, Any]) -> int:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from django.contrib.auth.models import Group
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
@@ -13,11 +13,13 @@ from agents.errors import InvalidInput, InvalidPrompt, NotADraft, NotAllowed
 from agents.evaluation import running, suite, table
 from agents.models import Evaluation, Feedback, Job, LlmCall, Prompt, PromptUse, PromptVersion, Trial
 from agents.prompts import feedback, shipped, versions
+from agents.selectors import recorded_about
 from agents.submit import submit
 from approvals.decisions import decide
 from approvals.defaults import ensure_policies
 from approvals.models import ApprovalRequest
 from tests.factories import jobs, scripted_server
+from tests.factories.log import bodies
 from tests.factories.people import user
 from tests.integration.agents import api, web
 from tests.integration.agents.driving import run_all, step_of
@@ -106,6 +108,10 @@ def test_a_step_asks_by_a_prompt_and_the_record_names_the_version():
     assert step.result["data"]["answer"] == {"words": "Go away"}
     assert step.result["data"]["prompt"] == {"name": "greet", "version": 1, "sha256": first.sha256}
     assert PromptUse.objects.get(step=step).version == first
+    [told] = bodies(step.pk, "step.confirmed")
+    assert (told["context"]["prompt"], told["context"]["model"]) == ("greet@1", step.result["data"]["model"])
+    about = recorded_about(str(job.pk))
+    assert {step.pk, first.prompt_id} <= set(about), "an auditor's bundle of the job has what published the prompt"
     call = LlmCall.objects.get(step=step)
     assert (call.purpose, job.tokens_used) == ("llm.prompt", call.prompt_tokens + call.completion_tokens)
     assert step_of(asked(inputs={"who": ""}), "ask").error_code == "bad_prompt"
@@ -157,6 +163,48 @@ def test_two_versions_of_a_prompt_are_compared_on_the_same_cases():
     before = Job.objects.count()
     assert running.go_on(made, now=timezone.now()) is True
     assert Job.objects.count() == before
+    needs_more = published(
+        KIND.replace("variables:", "variables:\n  mood: {type: string}").replace("Be", "{{ mood }}: be")
+    )
+    with pytest.raises(InvalidInput, match="does not fit prompt:greet@3"):
+        running.start(suite.of_prompt(second), [f"prompt:{needs_more}"], by=user("ada"), now=timezone.now())
+
+
+def test_the_sweeper_settles_what_nobody_looks_at_and_what_is_cancelled_is_not_judged():
+    published()
+    jobs.agent("doer", tools=("files.*",))
+    source = """\
+name: chores
+cases:
+  - {name: done, goal: Say done, expect: ["text.contains('done')"]}
+  - {name: asks, goal: Say done, check: [rm, -rf, /]}
+  - {name: ada, inputs: {who: Ada}, expect: ["answer.words != ''"]}
+"""
+    one = running.start(source, ["agent:doer"], by=user("ada"), now=timezone.now())
+    other = running.start(source, ["prompt:greet"], by=user("grace"), now=timezone.now())
+    assert running.go_on_all(timezone.now()) == 2
+    for trial in Trial.objects.select_related("job"):
+        run_all(trial.job)
+    running.go_on_all(timezone.now())
+    other.refresh_from_db()
+    assert other.finished_at is not None
+    assert running.go_on_all(timezone.now()) == 0  # the other one waits for people: nothing is to be done
+    client = web.signed_in(user("ada"))
+    shown = client.get(one.get_absolute_url())
+    assert "1 trial waits for people" in shown.text
+    strict(shown.text)
+    with pytest.raises(NotAllowed):
+        running.cancel(one, by=user("grace"), now=timezone.now())
+    answer = api.client(user("ada")).post(f"/api/v1/evaluations/{one.pk}/cancel")
+    assert (answer.status_code, answer.json()["finished_at"] is None) == (200, False)
+    assert [(got["judged"], got["waiting"], got["dropped"]) for got in answer.json()["results"]] == [(1, 0, 1)]
+    assert not ApprovalRequest.objects.filter(
+        parent_id=str(one.trials.get(case="asks").job_id), state="pending"
+    ).exists()
+    assert client.post(f"{one.get_absolute_url()}cancel", follow=True).text.count("has ended already") == 1
+    assert "1 cancelled" in client.get(f"{one.get_absolute_url()}?part=1").text
+    refused = client.post("/agents/evaluations/new", {"source": source, "arms": "prompt:greet agent:x", "repeats": "1"})
+    assert (refused.status_code, "no enabled agent" in refused.text) == (422, True)
 
 
 def test_an_agent_is_judged_by_what_it_reports_and_by_a_command_in_its_workspace():
@@ -187,6 +235,15 @@ def test_the_command_tells_table_json_and_picture(tmp_path, monkeypatch):
     assert [(one["arm"], one["passed"]) for one in told["arms"]] == [("prompt:greet@1", 0), ("prompt:greet@2", 1)]
     assert told["scripted"] is True
     assert "prompt:greet@2" in (tmp_path / "p.svg").read_text()
+    bounds = ["--min-success", "50%", "--no-worse"]
+    call_command("evaluate", "prompt:greet", *arms, *bounds, stdout=out)
+    with pytest.raises(CommandError) as missed:
+        call_command("evaluate", "prompt:greet", *arms[2:], *arms[:2], *bounds, "--json", str(tmp_path / "r"))
+    assert missed.value.returncode == 5
+    assert json.loads((tmp_path / "r").read_text())["missed"] == [
+        "prompt:greet@1 passed 0.0%, less than 50.0%.",
+        "prompt:greet@1 passed 1 fewer than prompt:greet@2.",
+    ]
 
 
 def test_thumbs_edits_and_denials_join_the_record_of_a_version():
@@ -232,6 +289,13 @@ def test_pages_show_tests_compare_versions_and_start_an_evaluation():
         strict(answer.text)
     wrong = client.post("/agents/prompts/greet/edit", {"source": PROMPT.replace("{{ tone }}", "{{ mood }}")})
     assert (wrong.status_code, "There is no variable &#x27;mood&#x27;" in wrong.text) == (422, True)
+    newest = PromptVersion.objects.get(prompt__name="greet", number=2)
+    theirs, mine = KIND.replace("Be", "Please be"), KIND.replace("Be", "Always be")
+    versions.save_draft(theirs, by=user("eve", is_superuser=True), now=timezone.now(), seen=newest.sha256)
+    late = client.post("/agents/prompts/greet/edit", {"source": mine, "seen": newest.sha256})
+    assert (late.status_code, "Meanwhile eve saved greet@3" in late.text, "Always be" in late.text) == (409, True, True)
+    client.post("/agents/prompts/greet/3/act", {"do": "publish", "seen": newest.sha256})
+    assert PromptVersion.objects.get(prompt__name="greet", number=3).status == "draft"
     made = client.post("/agents/prompts/greet/2/try", {"other": "1", "repeats": "1"})
     one = Evaluation.objects.get()
     assert made.headers["Location"] == one.get_absolute_url()
