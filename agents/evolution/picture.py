@@ -105,17 +105,22 @@ def draw(found: Sequence[Candidate], direction: str) -> Picture:
             for parent in one.parents
             if parent in places
         ],
-        ticks=[(round(TOP + HEIGHT * (1 - height_of(value)), 1), f"{value:.4g}") for value in ticks],
-        generations=[(f"{100 * (number + 0.5) / count:.2f}%", str(number)) for number in range(count)],
+        ticks=[(round(TOP + HEIGHT * (1 - height_of(value)), 1), number(value)) for value in ticks],
+        generations=[(f"{100 * (place + 0.5) / count:.2f}%", str(place)) for place in range(count)],
         band_y=band_y,
         ground_y=ground,
         height=ground + (BAND if low else 0) + FOOT,
     )
 
 
+def number(score: float) -> str:
+    """As people read it: 163,723; 0.125."""
+    return f"{score:,.0f}" if abs(score) >= 1000 else f"{score:.4g}"
+
+
 def came_of(one: Candidate) -> str:
     if one.score is not None:
-        return f"{one.score:g}"
+        return number(one.score)
     return "not measured yet" if one.viable is None else "does not work"
 
 

@@ -42,7 +42,8 @@ def search(request: HttpRequest, job_id: UUID) -> HttpResponse:
             }
             for one in found
         ],
-        "origin": found[0] if found and found[0].generation == 0 else None,
+        "began": picture.came_of(found[0]) if found else "",
+        "became": picture.came_of(best) if best is not None else "",
         "best": best,
         "best_name": picture.name_of(best) if best is not None else "",
         "wanted": wanted,

@@ -54,7 +54,7 @@ def candidate(question: str) -> dict[str, Any]:
         idea, body = WRONG
     else:
         idea, body = LADDER[min(best + (1 if number == 1 else 2), len(LADDER) - 1)]
-    again = "" if _HEAD + body != text else f"{' ' * 4}# {number}\n"
+    again = "" if (_HEAD + body).strip() != text.strip() else f"{' ' * 4}# {number}\n"
     return {"idea": idea, "files": [{"path": path, "text": _HEAD + again + body}]}
 
 
