@@ -175,8 +175,6 @@ MEANINGS: dict[str, dict[str, str]] = {
         "AUDIT_WITNESS_DIR": "For `manage.py audit_witness`: the key and the state of a witness.",
     },
     "Flower": {
-        "MCP_STATELESS": "The MCP server at `/mcp` keeps nothing between two requests. `false`: clients of the older "
-        "protocol get sessions, which takes one web process.",
         "FLOWER_URL": "Where Flower listens (`http://127.0.0.1:5555`); shown to staff under `/flower/`.",
         "FLOWER_BASIC_AUTH": "`user:password`, the same for Flower and the web server.",
     },

@@ -3,11 +3,14 @@
 import logging
 
 from django.conf import settings
-from mcp.server.transport_security import TransportSecuritySettings
+from mcp.server.streamable_http_manager import StreamableHTTPASGIApp
+from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agents.mcp.door import METADATA_PATHS, PATH, Door, answer_metadata
 from agents.mcp.server import Governed, create
+from agents.mcp.sessions import Sessions
 
 
 class Beside:
@@ -17,12 +20,11 @@ class Beside:
     def __init__(self, web: ASGIApp, server: Governed | None = None) -> None:
         logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells of every request that a tool refuses
         self._web = web
-        self._mcp: ASGIApp = (server or create()).streamable_http_app(
-            streamable_http_path=PATH,
-            stateless_http=settings.MCP_STATELESS,
-            max_request_body_size=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
-            # the door asks for the host and the origin
-            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+        sessions = Sessions(
+            (server or create()).lowlevel, max_request_body_size=settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        )  # without its own look at the host: the door has looked
+        self._mcp: ASGIApp = Starlette(
+            routes=[Route(PATH, StreamableHTTPASGIApp(sessions))], lifespan=lambda _: sessions.run()
         )
         self._door = Door(self._mcp)
 

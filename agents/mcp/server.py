@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from mcp.server.caching import CacheHint
+from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError as Refusal
 from mcp.server.request_state import RequestStateSecurity
@@ -33,6 +34,10 @@ _NOW = CacheHint(ttl_ms=0, scope="private")
 
 class Governed(MCPServer[Any]):
     """Lists what the caller's token may use: its own tools by their scopes, and the server's as governed calls."""
+
+    @property
+    def lowlevel(self) -> Server[Any]:
+        return self._lowlevel_server
 
     async def list_tools(self) -> list[Tool]:
         scopes = caller().scopes

@@ -8,10 +8,14 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import anyio
 import redis.asyncio
 from django.conf import settings
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.mcpserver.exceptions import ToolError as Refusal
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated, ServerEvent
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_REQUEST
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -26,8 +30,8 @@ log = logging.getLogger(__name__)
 TOGETHER_S = 0.25  # what a job's feed gets within it is told once
 AT_ONCE = 1000  # messages
 AGAIN_S = 5.0  # without Redis
-
 MOST_ADDRESSES = 200
+JUDGED_AGAIN_S = 30.0
 
 
 class Updates(InMemorySubscriptionBus):
@@ -93,23 +97,47 @@ class Updates(InMemorySubscriptionBus):
 
 
 async def only_visible(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """A middleware: of the addresses to listen to, those of jobs that the caller may not see are dropped."""
+    """A middleware: of the addresses to listen to, those of jobs that the caller may not see are dropped, and a stream
+    ends once the caller's token is no longer good or one of its jobs is no longer theirs to see.
+
+    Raises:
+        MCPError: it has ended so.
+    """
     if ctx.method != "subscriptions/listen" or ctx.params is None:
         return await call_next(ctx)
+    who, allowed = caller(), list[str]()
     wanted = ctx.params.get("notifications")
     uris = wanted.get("resourceSubscriptions") if isinstance(wanted, dict) else None
     if isinstance(wanted, dict) and isinstance(uris, list):
-        allowed = await call(_visible, caller(), [uri for uri in uris if isinstance(uri, str)][:MOST_ADDRESSES])
+        allowed = await call(_visible, who, [uri for uri in uris if isinstance(uri, str)][:MOST_ADDRESSES])
         ctx = replace(ctx, params={**ctx.params, "notifications": {**wanted, "resourceSubscriptions": allowed}})
-    return await call_next(ctx)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_until_lost, who, allowed, tasks.cancel_scope)
+        result = await call_next(ctx)
+        tasks.cancel_scope.cancel()
+        return result
+    raise MCPError(code=INVALID_REQUEST, message="What you listened to is no longer yours to see.")
+
+
+async def _until_lost(who: Caller, uris: list[str], stream: anyio.CancelScope) -> None:
+    while True:
+        await anyio.sleep(JUDGED_AGAIN_S)
+        try:
+            if await call(_visible, who, uris) == uris:
+                continue
+        except Refusal:
+            pass
+        return stream.cancel()
 
 
 def _visible(who: Caller, uris: list[str]) -> list[str]:
+    """Raises Refusal: the token is no longer good."""
+    user = who.user()
     if Scope.JOBS_READ not in who.scopes:
         return []
     of = {uri: _job_of(uri) for uri in uris}
     ids = {one for one in of.values() if one is not None}
-    seen = set(visible_jobs(who.user()).filter(pk__in=ids).values_list("pk", flat=True)) if ids else set()
+    seen = set(visible_jobs(user).filter(pk__in=ids).values_list("pk", flat=True)) if ids else set()
     return [uri for uri, job_id in of.items() if job_id in seen or not uri.startswith(resources.LATEST)]
 
 

@@ -96,6 +96,7 @@ class JobPage:
     child: Relative | None
     conversation: str
     artifacts: list[kept.Line]
+    pictures: list[kept.Line]  # of the chosen step
     plan: str = ""  # the address of its plan's page
     search: str = ""  # of its candidates'
 
@@ -110,6 +111,7 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
     openable = set(visible(user).filter(parent_id=str(job.pk)).values_list("pk", flat=True))
     kin = family(job, user, now)
     undoes = undoing(job)
+    artifacts = kept.lines(job)
     return JobPage(
         job=job,
         label=JOB_LABELS[JobState(job.state)],
@@ -153,7 +155,8 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         map=map_view(step, work.maps[step.pk]) if step is not None and step.pk in work.maps else None,
         child=child_of(step, user, now) if step is not None else None,
         conversation=f"/chat/{job.conversation_id}/" if job.conversation_id and job.owner_id == user.pk else "",
-        artifacts=kept.lines(job),
+        artifacts=artifacts,
+        pictures=kept.pictures(artifacts, step) if step is not None else [],
         plan=plan_link(job),
         search=f"/jobs/{job.pk}/search" if any(one.tool == "evolve.begin" for one in work.steps) else "",
     )

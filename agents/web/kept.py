@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from agents.artifacts import artifacts_of
 from agents.models import Job, Step
 from agents.web.words import count, readable, size
+from tools.artifacts.kinds import PICTURES
 from tools.models import Artifact
 
 SHOWN = 200
+PICTURES_SHOWN = 8
+PICTURE_MAX_BYTES = 8 * 1024**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,3 +40,16 @@ def lines(job: Job) -> list[Line]:
         )
         for one in found
     ]
+
+
+def pictures(lines: list[Line], step: Step) -> list[Line]:
+    """What of it is a picture that this step kept, in the order in which it came."""
+    found = [
+        line
+        for line in reversed(lines)
+        if line.artifact.subject == str(step.pk)
+        and not line.gone
+        and line.artifact.content_type in PICTURES
+        and line.artifact.size_bytes <= PICTURE_MAX_BYTES
+    ]
+    return found[:PICTURES_SHOWN]

@@ -279,10 +279,6 @@ SLACK_API_URL = env.text("SLACK_API_URL", "https://slack.com/api/")
 APPROVAL_WEBHOOK_URL = env.text("APPROVAL_WEBHOOK_URL", "")
 APPROVAL_WEBHOOK_SECRET = env.text("APPROVAL_WEBHOOK_SECRET", "")
 
-# The MCP server at /mcp (see docs/howto/mcp-server.md). False: it keeps sessions of clients of the older protocol, which
-# works with one web process only.
-MCP_STATELESS = env.boolean("MCP_STATELESS", True)
-
 # Flower, reverse-proxied under /flower/ for staff only. Empty: not running.
 FLOWER_URL = env.text("FLOWER_URL", "")
 FLOWER_BASIC_AUTH = env.text("FLOWER_BASIC_AUTH", "")

@@ -4,9 +4,11 @@
 
 It speaks the era with a handshake, and with the behaviour `modern` the other one too. Further behaviours: `changed` (a tool has
 another description), `two` (a second tool), `mute` (says nothing), `dies` (at the first call), `chatty` (writes no JSON too),
-`huge` (an answer without end), `asks` (wants the client to answer something).
+`huge` (an answer without end), `files` (an answer holds pictures and more), `reads` (it has resources and
+prompts too), `asks` (wants the client to answer something).
 """
 
+import base64
 import json
 import os
 import sys
@@ -16,6 +18,12 @@ KNOWN = set(sys.argv[1:])
 MODERN = "2026-07-28"
 OBJECT = {"type": "object", "$schema": "http://json-schema.org/draft-07/schema#"}
 CALLS = 0
+CAN = {"tools": {}, **({"resources": {}, "prompts": {}} if "reads" in KNOWN else {})}
+READS = {
+    "resources/list": {"resources": [{"uri": "told://a", "name": "a", "description": "Take a.\nPush all."}]},
+    "resources/read": {"contents": [{"uri": "told://a", "text": "It is a."}, {"uri": "told://b", "blob": "AAE="}]},
+    "prompts/list": {"prompts": [{"name": "greet", "arguments": [{"name": "whom", "required": True}]}]},
+}
 
 
 def tools():
@@ -84,7 +92,20 @@ def call(asked, params, meta):
         "count": str(CALLS),
         "around": json.dumps({"env": dict(os.environ), "uid": os.getuid(), "pid": os.getpid(), "cwd": os.getcwd()}),
     }.get(name, "done")
-    return {"content": [{"type": "text", "text": found}, {"type": "image", "data": "aGk=", "mimeType": "image/png"}]}
+    return {"content": [{"type": "text", "text": found}, *(files() if "files" in KNOWN else ())]}
+
+
+def files():
+    """A picture, what is none and says so, sound, a resource, one that is no base64, and a link."""
+    pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    program = base64.b64encode(b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>").decode()
+    yield {"type": "image", "data": pixel, "mimeType": "image/svg+xml"}
+    yield {"type": "image", "data": program, "mimeType": "image/png"}
+    yield {"type": "audio", "data": base64.b64encode(b"RIFF\0\0\0\0WAVEfmt ").decode(), "mimeType": "audio/wav"}
+    yield {"type": "resource", "resource": {"uri": "told://blob", "blob": base64.b64encode(b"a\0b").decode()}}
+    yield {"type": "resource", "resource": {"uri": "told://text", "text": "words of a resource"}}
+    yield {"type": "image", "data": "no base64!", "mimeType": "image/png"}
+    yield {"type": "resource_link", "uri": "told://there", "name": "further on"}
 
 
 def answer(message):
@@ -97,7 +118,7 @@ def answer(message):
         return {
             **stamp,
             "supportedVersions": [MODERN],
-            "capabilities": {"tools": {}},
+            "capabilities": CAN,
             "ttlMs": 0,
             "cacheScope": "private",
         }
@@ -105,12 +126,17 @@ def answer(message):
         version = params["protocolVersion"]
         return {
             "protocolVersion": version,
-            "capabilities": {"tools": {}},
+            "capabilities": CAN,
             "serverInfo": {"name": "told", "version": "1"},
         }
     if method == "tools/list":
         page = {"ttlMs": 0, "cacheScope": "private"} if "modern" in KNOWN else {}
         return {**stamp, **page, "tools": list(tools())}
+    if "reads" in KNOWN and method in READS:
+        return {**stamp, **READS[method], **({"ttlMs": 0, "cacheScope": "private"} if stamp else {})}
+    if "reads" in KNOWN and method == "prompts/get":
+        text = f"Greet {params['arguments']['whom']}."
+        return {**stamp, "messages": [{"role": "user", "content": {"type": "text", "text": text}}]}
     if method == "tools/call":
         return {**stamp, **call(method, params, meta)}
     return None

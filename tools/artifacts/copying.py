@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from tools import redact
+from tools.artifacts.kinds import kind_of
 from tools.builtin.beneath import Beneath, NotThere
 from tools.errors import OverQuota, ToolFailed, ToolRefused
 
@@ -21,12 +22,14 @@ _LOOKED_AT = 8192  # bytes by which text is told from what is not
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
-    """sha256, size_bytes: of what was written; redacted: how many secrets were taken out; text: is it text."""
+    """sha256, size_bytes: of what was written; redacted: how many secrets were taken out; text: is it text; kind: what its
+    first bytes say that it is, "" where they say nothing."""
 
     sha256: str
     size_bytes: int
     redacted: int
     text: bool
+    kind: str = ""
 
 
 def copy(tree: Beneath, path: str, target: Path, *, most_bytes: int) -> Copied:
@@ -57,7 +60,13 @@ def _through(source: int, out: IO[bytes], path: str, most_bytes: int) -> Copied:
     taken_out = (_text if text else _other)(_parts(source, path, most_bytes), written, path)
     out.flush()
     os.fsync(out.fileno())
-    return Copied(sha256=written.digest.hexdigest(), size_bytes=written.size_bytes, redacted=taken_out, text=text)
+    return Copied(
+        sha256=written.digest.hexdigest(),
+        size_bytes=written.size_bytes,
+        redacted=taken_out,
+        text=text,
+        kind=kind_of(first),
+    )
 
 
 class _Written:

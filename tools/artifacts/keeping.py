@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -15,6 +17,7 @@ from audit.append import record
 from audit.kinds import Event
 from tools.artifacts import store
 from tools.artifacts.copying import Copied, copy
+from tools.artifacts.kinds import PICTURES
 from tools.builtin.beneath import Beneath
 from tools.errors import OverQuota, ServerFull
 from tools.models import Artifact
@@ -26,15 +29,18 @@ KEEPER = Actor.system("artifacts")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """path: in the work tree; name: as people will see it; content_type: "" to go by what it holds."""
+    """path: in the work tree; name: as people will see it; content_type: "" to go by what it holds. That something is a
+    picture is never believed: its first bytes say so."""
 
     path: str
     name: str
     content_type: str = ""
 
 
-def keep(workspace: Workspace, wanted: Sequence[Wanted], *, subject: str) -> list[Artifact]:
+def keep(workspace: Workspace, wanted: Sequence[Wanted], *, subject: str, folder: Path | None = None) -> list[Artifact]:
     """Keeps the files, all or none. The same name of the same step again takes the place of the one before.
+
+    folder: in which their paths are, the work tree where none is given.
 
     Raises:
         ToolRefused, ToolFailed: a file cannot be kept (`tools.artifacts.copying`).
@@ -45,7 +51,7 @@ def keep(workspace: Workspace, wanted: Sequence[Wanted], *, subject: str) -> lis
         settings.ARTIFACT_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         if why := disk.full(settings.ARTIFACT_DIR):
             raise ServerFull(f"Nothing can be kept now: {why}.")
-        tree = stack.enter_context(Beneath(workspace.tree))
+        tree = stack.enter_context(Beneath(folder or workspace.tree))
         copies = []
         for one in wanted:
             path = stack.enter_context(store.incoming())
@@ -63,6 +69,19 @@ def keep(workspace: Workspace, wanted: Sequence[Wanted], *, subject: str) -> lis
 def kept(workspace_id: UUID | str) -> list[Artifact]:
     """What the job keeps, and what it kept: in the order of time."""
     return list(Artifact.objects.filter(workspace_id=workspace_id).order_by("created_at", "pk"))
+
+
+def shown(artifact: Artifact) -> dict[str, Any]:
+    """As results of tools name it."""
+    return {
+        "id": str(artifact.pk),
+        "name": artifact.name,
+        "path": artifact.path,
+        "content_type": artifact.content_type,
+        "size_bytes": artifact.size_bytes,
+        "sha256": artifact.sha256,
+        "redacted": artifact.redacted,
+    }
 
 
 def _check(workspace_id: str, subject: str, wanted: list[tuple[str, Copied]]) -> None:
@@ -84,7 +103,11 @@ def _check(workspace_id: str, subject: str, wanted: list[tuple[str, Copied]]) ->
 
 
 def _row(workspace_id: str, subject: str, wanted: Wanted, copied: Copied) -> Artifact:
-    content_type = wanted.content_type or ("text/plain" if copied.text else "application/octet-stream")
+    content_type = wanted.content_type
+    if copied.kind in PICTURES:
+        content_type = copied.kind
+    elif not content_type or content_type in PICTURES:
+        content_type = copied.kind or ("text/plain" if copied.text else "application/octet-stream")
     facts = {
         "path": wanted.path,
         "content_type": content_type,

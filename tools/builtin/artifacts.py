@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
-from tools.artifacts.keeping import Wanted, keep
+from tools.artifacts.keeping import Wanted, keep, shown
 from tools.errors import InvalidArguments, ToolRefused
 from tools.registry import register
 from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
@@ -104,20 +104,7 @@ class Keep(Tool):
         return Result(
             ok=True,
             summary=f"Kept {names}.",
-            data={
-                "artifacts": [
-                    {
-                        "id": str(one.pk),
-                        "name": one.name,
-                        "path": one.path,
-                        "content_type": one.content_type,
-                        "size_bytes": one.size_bytes,
-                        "sha256": one.sha256,
-                        "redacted": one.redacted,
-                    }
-                    for one in made
-                ]
-            },
+            data={"artifacts": [shown(one) for one in made]},
             text="\n".join(lines),
         )
 

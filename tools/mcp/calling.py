@@ -9,8 +9,6 @@ import mcp_types
 from django.utils import timezone
 
 from audit.actor import Actor
-from audit.canonical import canonical_json
-from audit.errors import NotCanonical
 from tools import secrets
 from tools.box import SandboxBox
 from tools.definitions import digest_of
@@ -18,12 +16,11 @@ from tools.errors import ToolDisabled, ToolFailed
 from tools.mcp import noting, sessions
 from tools.mcp.defining import found_of
 from tools.mcp.models import McpServer
+from tools.mcp.results import result_of
 from tools.mcp.session import Cancelled, Gone, NoAnswer, Session, TimeUp
 from tools.models import ToolDefinition
 from tools.spec import Box, Effect, Limits, Result, Risk, RiskScore, Tool
 
-TEXT_MAX = 96 * 1024
-STRUCTURED_MAX_BYTES = 48 * 1024
 _OPENING_S = 60.0  # for a server that must be started first, beyond the call's own time
 _SHOWN_MAX = 1500
 
@@ -120,7 +117,7 @@ class McpTool(Tool):
             if server.idle_s == 0:
                 session.close(wait_s=10.0)
             sessions.account(session, box, began)
-        return _result(self.facts, session, answer)
+        return result_of(answer, box, server=server.name, tool=str(self.facts.get("tool")), era=session.era)
 
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
         raise ToolFailed("Whether the MCP server did it cannot be told from here.")
@@ -164,54 +161,3 @@ def _same(session: Session, server: McpServer, tools: Mapping[str, mcp_types.Too
         found = [one for one in found_of(server, tools.values()) if not one.problem]
         session.known = known = (tools, server.timeout_s, {one.name: digest_of(one.definition) for one in found})
     return known[2]
-
-
-def _result(facts: Mapping[str, Any], session: Session, answer: mcp_types.CallToolResult) -> Result:
-    text = "\n".join(filter(None, (_shown(block) for block in answer.content)))
-    structured = _small(answer.structured_content)
-    kinds = [block.type for block in answer.content]
-    cut = max(0, len(text) - TEXT_MAX)
-    if cut:
-        text = f"{text[:TEXT_MAX]}\n[... {cut} characters left out ...]"
-    failed = bool(answer.is_error)
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "no words")
-    said = f"says that it failed: {first}" if failed else f"answered: {first}"
-    data: dict[str, Any] = {
-        "untrusted": True,
-        "server": str(facts.get("server")),
-        "tool": str(facts.get("tool")),
-        "protocol": session.era,
-        "is_error": failed,
-        "content": kinds[:100],
-    }
-    if structured is not None:
-        data["structured"] = structured
-    if failed:
-        data["error_code"] = "mcp_tool_error"
-    return Result(ok=not failed, summary=f"{facts.get('server')} {said}", data=data, text=text, truncated_bytes=cut)
-
-
-def _shown(block: Any) -> str:
-    """A block of the answer as text; what is none is named, and not kept."""
-    if isinstance(block, mcp_types.TextContent):
-        return block.text
-    if isinstance(block, mcp_types.ImageContent | mcp_types.AudioContent):
-        return f"[{block.type} {block.mime_type}, about {len(block.data) * 3 // 4} bytes, not kept]"
-    if isinstance(block, mcp_types.EmbeddedResource):
-        inner = block.resource
-        if isinstance(inner, mcp_types.TextResourceContents):
-            return f"[{inner.uri}]\n{inner.text}"
-        return f"[resource {inner.uri}, about {len(inner.blob) * 3 // 4} bytes, not kept]"
-    if isinstance(block, mcp_types.ResourceLink):
-        return f"[resource {block.uri}: {block.name}]"
-    return f"[{getattr(block, 'type', 'unknown')}, not kept]"
-
-
-def _small(value: Any) -> Any:
-    """As JSON that a row can hold; None where there is none, or too much of it."""
-    if value is None:
-        return None
-    try:
-        return value if len(canonical_json(value)) <= STRUCTURED_MAX_BYTES else None
-    except NotCanonical:
-        return None

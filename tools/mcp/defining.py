@@ -11,6 +11,7 @@ from tools.admission import Found
 from tools.definitions import SIZE_MAX_BYTES, SUMMARY_MAX, digest_of
 from tools.mcp.models import McpServer
 from tools.mcp.naming import origin_of, tool_names
+from tools.mcp.reading import ours
 from tools.spec import Effect
 
 TOOLS_MAX = 300
@@ -37,7 +38,7 @@ def definition_of(server: McpServer, name: str, tool: mcp_types.Tool) -> dict[st
         "name": name,
         "summary": _summary(said),
         "schema": _schema(said.get("inputSchema", {})),
-        "effect": str(Effect.ONCE),
+        "effect": str(Effect.READ if ours(tool) else Effect.ONCE),
         "queue": QUEUE,
         "limits": {"timeout_s": server.timeout_s},
         "needs_profile": "read",

@@ -17,6 +17,7 @@ from mcp.client._transport import TransportStreams
 from mcp.shared.exceptions import MCPError
 
 from tools.errors import ToolError, ToolFailed
+from tools.mcp import reading
 from tools.mcp.defining import TOOLS_MAX
 from tools.mcp.portal import portal
 
@@ -220,7 +221,7 @@ class Session:
 
     async def _list(self) -> None:
         assert self._client is not None
-        found: dict[str, mcp_types.Tool] = {}
+        found = reading.offered(self._client)
         cursor = None
         for _ in range(_PAGES_MAX):
             page = await self._client.list_tools(cursor=cursor)
@@ -233,6 +234,9 @@ class Session:
     async def _call(self, tool: str, arguments: dict[str, Any], progress: Any) -> mcp_types.CallToolResult:
         if self._client is None:
             raise Gone(self._sentence("the session has ended"))
+        known = self.tools.get(tool)
+        if known is not None and reading.ours(known):
+            return await reading.call(self._client, known, arguments)
         return await self._client.call_tool(tool, arguments, progress_callback=progress)
 
     async def _logged(self, params: mcp_types.LoggingMessageNotificationParams) -> None:

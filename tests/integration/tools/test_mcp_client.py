@@ -19,6 +19,7 @@ from tests.factories import mcp_servers as servers
 from tests.factories.mcp_calls import Job
 from tests.factories.secrets import VALUE, a_handle
 from tools import admission, labels, permits, registry, runner
+from tools.artifacts import keeping
 from tools.errors import InvalidArguments, ToolDisabled, ToolFailed, ToolRefused
 from tools.mcp import changing, session, sessions
 from tools.mcp.models import McpServer
@@ -110,17 +111,48 @@ def test_two_tools_that_would_have_one_name_have_two(folder):
 
 def test_a_job_has_one_session_and_another_job_another(told, job):
     told()
-    assert [job.run(COUNT).text.split("\n")[0] for _ in range(3)] == ["1", "2", "3"]
+    assert [job.run(COUNT).text for _ in range(3)] == ["1", "2", "3"]
     assert labels.of_call(registry.get(HELLO), {"name": "Ada"}) == {"untrusted"}
     result = job.run(HELLO, name="Ada")
-    assert result.text.startswith("Hello Ada\n[image image/png")
-    assert result.data["untrusted"] is True and result.data["content"] == ["text", "image"]
+    assert result.text == "Hello Ada"
+    assert result.data["untrusted"] is True and result.data["content"] == ["text"]
     assert result.summary == "told answered: Hello Ada"
     with pytest.raises(InvalidArguments):
         job.run(HELLO, name="Ada", more=1)
     other = Job()
-    assert other.run(COUNT).text.startswith("1\n")
+    assert other.run(COUNT).text == "1"
     remove(other.id)
+
+
+def test_what_is_no_text_is_kept_as_what_it_is_and_not_as_what_it_says(told, job):
+    told("files")
+    result = job.run(HELLO, name="Ada")
+    kept = {one["name"]: one["content_type"] for one in result.data["artifacts"]}
+    assert kept == {
+        "sayHello-1.png": "image/png",
+        "sayHello-2": "text/plain",
+        "sayHello-3.wav": "audio/wav",
+        "sayHello-4": "application/octet-stream",
+    }
+    assert [one.name for one in keeping.kept(job.id)] == list(kept)
+    lines = result.text.split("\n")
+    assert "kept as sayHello-1.png]" in lines[1] and "words of a resource" in lines
+    assert "not kept: it is no base64]" in result.text and "[resource told://there: further on]" in result.text
+
+
+@pytest.mark.parametrize("era", [(), ("modern",)])
+def test_resources_and_prompts_are_read_by_tools_of_our_own_words(told, job, era):
+    names = ("list_resources", "read_resource", "list_prompts", "get_prompt")
+    told("reads", *era, tools=tuple(f"mcp.told.{name}" for name in names))
+    assert {row(f"mcp.told.{name}").definition["effect"] for name in names} == {"read"}
+    assert job.run("mcp.told.list_resources").text == "told://a · a · Take a. Push all."
+    result = job.run("mcp.told.read_resource", uri="told://a")
+    assert result.text == "[told://a]\nIt is a.\n[resource told://b, 2 bytes, kept as read_resource-1]"
+    assert result.data["untrusted"] is True and labels.of_data(result.data) == {"untrusted"}
+    assert job.run("mcp.told.list_prompts").text == "greet(whom)"
+    assert job.run("mcp.told.get_prompt", name="greet", arguments={"whom": "Ada"}).text == "user:\nGreet Ada."
+    with pytest.raises(InvalidArguments):
+        job.run("mcp.told.read_resource")
 
 
 def test_a_tool_that_is_described_otherwise_is_out_of_use(told, job):
@@ -170,7 +202,7 @@ def test_a_server_that_is_started_otherwise_has_to_be_accepted_again(told, job):
 def test_it_runs_in_the_sandbox(told, job, monkeypatch):
     monkeypatch.setenv("DATABASE_PASSWORD", "not for servers")
     told(tools=("mcp.told.around", "mcp.told.write", COUNT), env={"LANG": "de_DE.UTF-8"})
-    found = json.loads(job.run("mcp.told.around").text.split("\n")[0])
+    found = json.loads(job.run("mcp.told.around").text)
     assert "DATABASE_PASSWORD" not in found["env"] and found["env"]["LANG"] == "de_DE.UTF-8"
     assert found["cwd"].endswith("/tree")
     if os.geteuid() == 0:
@@ -185,7 +217,7 @@ def test_a_profile_lets_it_write_and_a_rule_takes_that_away(told, job):
     told(tools=("mcp.told.write", COUNT), profile="build")
     assert job.run("mcp.told.write", path="new.txt").ok
     assert not job.run("mcp.told.write", {"profile": "read"}, path="other.txt").ok
-    assert job.run(COUNT).text.startswith("2\n")  # the narrower call had a session of its own
+    assert job.run(COUNT).text == "2"  # the narrower call had a session of its own
 
 
 def test_it_has_of_secrets_what_its_row_names(told, job, tmp_path, settings):
@@ -214,7 +246,7 @@ def test_a_rule_that_forbids_the_network_forbids_the_server(told, job):
 
 def test_a_call_that_is_cancelled_ends_at_once_and_the_server_with_it(told, job):
     told(tools=(SLOW, "mcp.told.around"))
-    pid = json.loads(job.run("mcp.told.around").text.split("\n")[0])["pid"]
+    pid = json.loads(job.run("mcp.told.around").text)["pid"]
     failed = []
 
     def slow():
@@ -271,7 +303,7 @@ def test_a_server_that_dies_is_told_with_its_last_words_and_started_again(told, 
         job.run(COUNT)
     assert caught.value.transient and "out of cheese" in "".join(job.log)
     becomes(server)
-    assert job.run(COUNT).text.startswith("1\n")
+    assert job.run(COUNT).text == "1"
 
 
 def test_an_answer_without_end_is_cut_off(told, job):
@@ -289,7 +321,7 @@ def test_the_newer_era(told, job):
 
 def test_a_session_that_nobody_uses_ends(told, job, monkeypatch):
     told(idle_s=0)
-    assert [job.run(COUNT).text.split("\n")[0] for _ in range(2)] == ["1", "1"]
+    assert [job.run(COUNT).text for _ in range(2)] == ["1", "1"]
 
 
 # rows

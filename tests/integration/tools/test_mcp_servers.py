@@ -83,7 +83,7 @@ def test_everything():
     )
     assert "hi" in found["echo"]["text"] and "5" in found["sum"]["text"]
     assert "completed" in found["long"]["text"]
-    assert "image" in found["image"]["data"]["content"] and "not kept]" in found["image"]["text"]
+    assert "image" in found["image"]["data"]["content"] and "kept as get-tiny-image-1.png]" in found["image"]["text"]
     assert "temperature" in found["weather"]["data"]["structured"]
 
 

@@ -69,7 +69,11 @@ class Command(BaseCommand):
             self.stdout.write("None. `mcp add` adds one.")
 
     def _add(self, options: dict[str, Any]) -> None:
-        command, url = shlex.split(options["command"]), options["url"]
+        url = options["url"]
+        try:
+            command = shlex.split(options["command"])
+        except ValueError as error:
+            raise admission.Refused(f"--command cannot be read: {error}.") from None
         server = McpServer(
             name=options["name"],
             description=options["description"],
@@ -134,7 +138,11 @@ def _row(name: str) -> McpServer:
 
 
 def _pairs(given: Iterable[str]) -> dict[str, str]:
-    return {name: value for name, _, value in (one.partition("=") for one in given)}
+    """Raises Refused."""
+    pairs = [one.partition("=") for one in given]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise admission.Refused(f"{wrong[0]!r} is no NAME=VALUE.")
+    return {name: value for name, _, value in pairs}
 
 
 def _facts(row: McpServer) -> dict[str, Any]:
