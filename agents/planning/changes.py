@@ -1,6 +1,6 @@
 """How two versions of a plan differ, step by step. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,13 +35,23 @@ def changes(
         if before is None:
             found.append(Change(kind="added", key=key, tool=tool))
             continue
-        fields = tuple((name, before.get(name), one.get(name)) for name in FIELDS if before.get(name) != one.get(name))
+        fields = tuple(_fields(before, one))
         if before["key"] != key:
             found.append(Change(kind="replaced", key=key, was_key=str(before["key"]), tool=tool, fields=fields))
         elif fields:
             found.append(Change(kind="changed", key=key, tool=tool, fields=fields))
     gone = [key for key in was if key not in now and key not in succeeded and key not in replaced]
     return [*found, *(Change(kind="dropped", key=key, tool=str(was[key]["tool"])) for key in gone)]
+
+
+def _fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """What differs; of arguments each one by itself, None where it is not there."""
+    for name in FIELDS:
+        old, new = before.get(name), now.get(name)
+        if name == "arguments" and isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from ((key, old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key))
+        elif old != new:
+            yield name, old, new
 
 
 def same_work(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> bool:

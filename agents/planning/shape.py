@@ -87,8 +87,6 @@ def problems(
         here = f"steps[{index}]"
         if one["key"] in ended or one["key"] == PREPARE:
             found.append((f"{here}.key", f"The job has a step {one['key']!r} already: give this one another key."))
-        if one["tool"] not in tools:
-            found.append((f"{here}.tool", f"{one['tool']!r} is no tool that this agent may use."))
         if one["instead_of"] and one["instead_of"] not in {*ended, *before}:
             found.append((f"{here}.instead_of", f"There was no step {one['instead_of']!r} before."))
         found += _check_problems(one, {step["key"] for step in steps} | set(ended), f"{here}.success_check")
@@ -97,6 +95,11 @@ def problems(
         check_plan(given, ended=ended)
     except InvalidInput as error:
         found += list(error.problems or [(error.field, error.message)])
+    told = {where for where, _ in found}
+    for index, one in enumerate(steps):
+        here = f"steps[{index}].tool"
+        if one["tool"] not in tools and here not in told:
+            found.append((here, f"{one['tool']!r} is no tool that this agent may use."))
     return found
 
 

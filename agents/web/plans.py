@@ -53,6 +53,11 @@ class Line:
         """Of the field for the arguments."""
         return min(16, max(3, self.arguments.count("\n") + 1))
 
+    @property
+    def given(self) -> list[tuple[str, str]]:
+        """The arguments by name, texts as they are: a patch is read line by line."""
+        return [(name, _plain(value)) for name, value in self.step["arguments"].items()]
+
 
 @page
 def plan(request: HttpRequest, job_id: UUID) -> HttpResponse:
@@ -280,7 +285,10 @@ def _changes(before: Plan, shown: Plan, rows: Mapping[str, str]) -> list[dict[st
             "key": one.key,
             "was_key": one.was_key,
             "tool": one.tool,
-            "fields": [(name, _plain(was), _plain(now)) for name, was, now in one.fields],
+            "fields": [
+                (name, "" if was is None else _plain(was), "" if now is None else _plain(now))
+                for name, was, now in one.fields
+            ],
         }
         for one in found
     ]
