@@ -25,7 +25,6 @@ from bench.parts.servers import Servers, pss_bytes  # noqa: E402
 PROCESSES, THREADS = 2, 16
 CALLERS = 3  # processes that submit at once
 STEPS_PER_TASK = 64  # of the runs that spare Celery's loop
-CALLS = 200
 
 
 def main() -> int:
@@ -51,10 +50,11 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
     pool = ["--pool", "threads", "-c", str(THREADS)]
     plain = workers.Plain(servers, processes=PROCESSES, arguments=pool, database=1, name="plain")
     ours = workers.ours(servers, processes=PROCESSES, threads=THREADS)
-    rounds, tasks, jobs, length = (2, 1500, 40, 20) if quick else (5, 4000, 60, 50)
+    submitters = steps.Submitters(servers, callers=CALLERS)
+    rounds, tasks, jobs, length = (2, 600, 20, 20) if quick else (5, 4000, 60, 50)
     plain.warm_up()
     steps.idle_gaps_ms(owner, steps=20)
-    submitters = steps.Submitters(servers, callers=CALLERS)
+    submitters.wait()
     no_ops, governed, ratios, gaps, submits, together = [], [], [], [], [], []
     for _ in range(rounds):
         no_ops.append(plain.throughput(tasks))
@@ -73,7 +73,7 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
     by_cpu = (sum(plain_cpu.values()) + publishing) / sum(cpu.values())
     memory = max(map(pss_bytes, ours.pids))
     fan_out = fan_out_figures(servers, quick=quick)
-    ours.end(servers)
+    servers.end(*ours.processes, *plain.workers.processes)
     following = workers.ours(servers, processes=PROCESSES, threads=THREADS, steps_per_task=STEPS_PER_TASK)
     steps.idle_gaps_ms(owner, steps=20)
     followed = [
@@ -81,8 +81,8 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
         for _ in range(1 if quick else rounds)
     ]
     following.end(servers)
-    plain.workers.end(servers)
-    held = models.hold(servers, owner, calls=CALLS)
+    calls = 60 if quick else 200
+    held = models.hold(servers, owner, calls=calls)
     figures = [
         Figure(name="plain Celery no-op, default settings", value=median([run[0] for run in no_ops]), unit="tasks/s"),
         Figure(name="governed step", value=median([run.per_s for run in governed]), unit="steps/s"),
@@ -97,7 +97,7 @@ def measure(servers: Servers, *, quick: bool) -> list[Figure]:
         Figure(name="submit, one caller", value=median(submits), unit="jobs/s"),
         Figure(name=f"submit, {CALLERS} callers", value=median(together), unit="jobs/s", reach=500.0),
         Figure(name="a worker's memory", value=memory / 2**20, unit="MiB PSS"),
-        Figure(name=f"{CALLS} model calls of 1 s by one worker: at one moment", value=held.together, unit="calls"),
+        Figure(name=f"{calls} model calls of 1 s by one worker: at one moment", value=held.together, unit="calls"),
         Figure(name="from the first to the last of them", value=held.took_s, unit="s"),
         Figure(name="that worker's memory", value=held.pss_bytes / 1e6, unit="MB PSS", reach=300.0, at_least=False),
         Figure(name="its database connections, and the bench's own", value=held.connections, unit="connections"),

@@ -87,7 +87,7 @@ def _batch(job: Job, step: Step, target: Target, texts: list[str], purpose: str,
         told = redact.text(error.message)[:4000]
         settle_call(call, target, error.usage, started, error_code=error.code, error=told)
         health.failed(target, error, now=timezone.now())
-        raise ThinkFailed(error.code, told, transient=error.transient) from None
+        raise ThinkFailed(error.code, target.said(told), transient=error.transient) from None
     except BaseException as error:
         settle_call(call, target, None, started, error_code="broken", error=redact.text(repr(error))[:4000])
         raise

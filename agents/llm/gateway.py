@@ -83,7 +83,7 @@ def ask(asking: Asking, messages: list[dict[str, Any]]) -> Answer:
     failed: list[ThinkFailed] = []
     for target in asking.targets:
         if failed:
-            asking.box.log(f"{failed[-1].message} Asking {target.name} instead.\n")
+            asking.box.log(f"{failed[-1].message}\nAsking {target.name} instead.\n")
         try:
             return _attempt(asking, target, messages)
         except ThinkFailed as error:
@@ -152,7 +152,7 @@ def _request(asking: Asking, target: Target, request: Request) -> Answer:
         settle_call(call, target, error.usage, started, error_code=error.code, error=told)
         health.failed(target, error, now=timezone.now())
         details = {"retry_after_s": error.retry_after_s} if error.retry_after_s is not None else {}
-        raise ThinkFailed(error.code, told, transient=error.transient, **details) from None
+        raise ThinkFailed(error.code, target.said(told), transient=error.transient, **details) from None
     except BaseException as error:
         settle_call(call, target, None, started, error_code="broken", error=redact.text(repr(error))[:4000])
         raise

@@ -61,6 +61,10 @@ class Target:
         key = secrets.resolve(self.key, tool=tool, host=host_of(self.base_url)) if self.key else ""
         return Endpoint(base_url=self.base_url, api_key=key)
 
+    def said(self, what: str) -> str:
+        """With its name, where there are several."""
+        return what if self.endpoint_id is None else f"{self.name}: {what}"
+
     def price(self, usage: Usage) -> Decimal:
         """US dollars."""
         cached = min(usage.cached_tokens, usage.prompt_tokens)

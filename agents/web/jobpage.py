@@ -55,9 +55,11 @@ class Budget:
 
 
 def _cost(job: Job) -> list[Budget]:
-    """What models cost, where it is bounded."""
+    """What models cost: of the limit, where there is one."""
     if job.max_cost is None:
-        return []
+        return (
+            [Budget(name="Cost", text=f"{money(job.cost_used)}, no limit", percent=0, tone="")] if job.cost_used else []
+        )
     percent = min(100, round(100 * job.cost_used / job.max_cost)) if job.max_cost else 100
     tone = "full" if percent >= 100 else "high" if percent > 80 else ""
     text = f"{money(job.cost_used)} of {money(job.max_cost)}"

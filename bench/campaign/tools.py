@@ -14,6 +14,10 @@ from tools.spec import Box, Effect, Result, Tool
 LOOK_S = 0.02
 
 
+def _ledger(**question: Any) -> int:
+    return ledger.ask(settings.CAMPAIGN_LEDGER, **question)  # type: ignore[misc]  # a setting of the campaign's own
+
+
 class _LedgerTool(Tool):
     """Waits, writes to the ledger under the step's id, waits: a kill may come before, at, or after the effect."""
 
@@ -35,7 +39,7 @@ class _LedgerTool(Tool):
         return Result(ok=True, summary=f"The ledger holds {count} of it.", data={"count": count})
 
     def act(self, box: Box) -> int:
-        return ledger.ask(settings.CAMPAIGN_LEDGER, op="write", step=box.call_id, kind=self.name, pid=os.getpid())
+        return _ledger(op="write", step=box.call_id, kind=self.name, pid=os.getpid())
 
 
 class Look(_LedgerTool):
@@ -45,7 +49,7 @@ class Look(_LedgerTool):
     queue = "files"
 
     def act(self, box: Box) -> int:
-        return ledger.ask(settings.CAMPAIGN_LEDGER, op="ask", step=box.call_id)
+        return _ledger(op="ask", step=box.call_id)
 
 
 class Repeat(_LedgerTool):
@@ -62,7 +66,7 @@ class Once(_LedgerTool):
     queue = "control"
 
     def probe(self, arguments: Mapping[str, Any], target_state: Mapping[str, Any], box: Box) -> Result | None:
-        count = ledger.ask(settings.CAMPAIGN_LEDGER, op="ask", step=box.call_id)
+        count = _ledger(op="ask", step=box.call_id)
         return Result(ok=True, summary="Found in the ledger.", data={"count": count}) if count else None
 
 

@@ -98,7 +98,7 @@ def backlog(stack: Stack, queues: set[str]) -> int:
     """Messages that wait in Redis."""
     try:
         with redis.Redis.from_url(stack.environ()["REDIS_URL"]) as client:
-            return sum(int(client.llen(queue)) for queue in queues)  # type: ignore[arg-type]
+            return sum(int(client.llen(queue)) for queue in queues)
     except redis.RedisError:
         return -1
 

@@ -111,14 +111,15 @@ def _click(asker: User, approver: User) -> float:
 def _commits() -> Iterator[list[float]]:
     """When this process's transactions were committed, within the block."""
     seen: list[float] = []
-    commit = connection._commit
+    wrapped: Any = connection
+    commit = wrapped._commit
 
     def timed() -> None:
         commit()
         seen.append(time.time())
 
-    connection._commit = timed  # type: ignore[method-assign]
+    wrapped._commit = timed
     try:
         yield seen
     finally:
-        connection._commit = commit  # type: ignore[method-assign]
+        wrapped._commit = commit

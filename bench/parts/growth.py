@@ -103,13 +103,13 @@ class _Copy:
             if given.get(name) == "":
                 continue  # its own default
             names.append(sql.Identifier(name))
-            texts.append(sql.SQL(given.get(name) or _shifted(name, kind)))  # type: ignore[arg-type]
+            texts.append(sql.SQL(given.get(name) or _shifted(name, kind)))
         statement = sql.SQL(
             "INSERT INTO {table} ({names}) SELECT {values} FROM (SELECT * FROM {table} WHERE {where}) AS t"
             " CROSS JOIN generate_series({first}::bigint, {last}::bigint) AS n"
         ).format(
             table=sql.Identifier(table),
-            where=sql.SQL(where),  # type: ignore[arg-type]
+            where=sql.SQL(where),
             names=sql.SQL(", ").join(names),
             values=sql.SQL(", ").join(texts),
             first=sql.Literal(self.first),
@@ -152,11 +152,13 @@ def measure(owner: Any, *, jobs: int, steps: int) -> dict[str, float]:
     now = datetime.now(UTC)
     found = {"submit": 1000 / submit_many(owner, jobs=jobs, steps=steps)}
     wait_for(lambda: _ended(now) >= jobs, timeout_s=300, why="all jobs ended", every_s=0.01)
-    took = Job.objects.filter(created_at__gte=now).order_by("-finished_at")[0].finished_at - now
-    found["steps_s"] = jobs * steps / took.total_seconds()
+    last = Job.objects.filter(created_at__gte=now).order_by("-finished_at")[0].finished_at
+    assert last is not None
+    found["steps_s"] = jobs * steps / (last - now).total_seconds()
     alone, _ = submit(plan(40), user=owner, now=datetime.now(UTC))
     wait_for(lambda: Job.objects.get(pk=alone.pk).done, timeout_s=120, why="the job ended")
-    starts = list(Step.objects.filter(job=alone).order_by("seq").values_list("started_at", flat=True))
+    started = Step.objects.filter(job=alone).order_by("seq").values_list("started_at", flat=True)
+    starts = [at for at in started if at is not None]
     gaps = sorted((after - before) / timedelta(milliseconds=1) for before, after in pairwise(starts))
     found["claim_p50"], found["claim_p95"] = gaps[len(gaps) // 2], gaps[int(len(gaps) * 0.95)]
     found["sweep"] = _ms(lambda: sweep(datetime.now(UTC)))

@@ -43,7 +43,7 @@ def figures(servers: Servers, *, quick: bool) -> list[Figure]:
     program.chmod(0o644)
     _accepted(program, folder)
     try:
-        return _side_by_side(program, rounds=300 if quick else 3000)
+        return _side_by_side(program, rounds=150 if quick else 3000)
     finally:
         sessions.close_all(wait_s=10)
         connections.close_all()

@@ -51,7 +51,7 @@ SELECT l2_normalize(topic.v + one.v + two.v)::text FROM topic, shade one, shade 
 
 def figures(servers: Servers, *, quick: bool) -> list[Figure]:
     """Fills the memory of a few projects, makes the index, asks each project."""
-    entries, dimensions, asked = (20_000, 128, 60) if quick else (100_000, 384, 300)
+    entries, dimensions, asked = (10_000, 128, 30) if quick else (100_000, 384, 300)
     if not vectors.available():
         return [Figure(name="memory search: this PostgreSQL has no pgvector", value=0, unit="", reach=1)]
     chance = random.Random(11)

@@ -32,9 +32,9 @@ def hold(servers: Servers, owner: User, *, calls: int) -> Held:
     ensure_agents()
     port = free_port()
     model = servers.program("model", "agents.llm.scripted", "--port", str(port), "--delay", str(ANSWER_S))
-    wait_for(lambda: answers(port), timeout_s=30, why="the model answers")
     for _ in range(calls):
         submit({"goal": "Look around."}, user=owner, now=datetime.now(UTC))
+    wait_for(lambda: answers(port), timeout_s=30, why="the model answers")
     ended = LlmCall.objects.filter(state=LlmCall.State.ENDED)
     before = ended.count()
     worker = servers.program(
@@ -56,11 +56,10 @@ def hold(servers: Servers, owner: User, *, calls: int) -> Held:
         return ended.count() - before >= calls
 
     try:
-        wait_for(done, timeout_s=120, why="all models answered", every_s=0.2)
+        wait_for(done, timeout_s=300, why="all models answered", every_s=0.2)
         spans = [(one.at.timestamp(), one.latency_ms / 1000) for one in ended.order_by("pk")[before:]][:calls]
     finally:
-        servers.end(worker)
-        servers.end(model)
+        servers.end(worker, model)
     ends = sorted([(at, 1) for at, _ in spans] + [(at + took, -1) for at, took in spans])
     together = best = 0
     for _, change in ends:

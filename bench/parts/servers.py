@@ -63,8 +63,7 @@ class Servers:
         self.close()
 
     def close(self) -> None:
-        for process in self._programs:
-            self.end(process)
+        self.end(*self._programs)
         self.redis.stop()
         self.postgres.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -86,17 +85,18 @@ class Servers:
         self._programs.append(process)
         return process
 
-    def end(self, process: subprocess.Popen[bytes]) -> None:
-        """Asks, waits, insists."""
-        if process.poll() is not None:
-            return
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    def end(self, *processes: subprocess.Popen[bytes]) -> None:
+        """Asks all, waits, insists."""
+        living = [process for process in processes if process.poll() is None]
+        for process in living:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in living:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")

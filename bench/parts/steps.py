@@ -81,6 +81,9 @@ class Submitters:
             subprocess.Popen(argv, cwd=REPOSITORY, env=servers.environ, stdin=pipe, stdout=pipe, text=True)
             for _ in range(callers)
         ]
+
+    def wait(self) -> None:
+        """Until they are ready: they start while others do."""
         self._hear("ready")
 
     def jobs_per_s(self, jobs: int) -> float:
@@ -95,7 +98,10 @@ class Submitters:
 
     def end(self) -> None:
         for process in self._processes:
-            process.communicate(timeout=30)
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in self._processes:
+            process.wait(timeout=60)
 
     def _hear(self, word: str) -> None:
         for process in self._processes:
@@ -124,7 +130,8 @@ def idle_gaps_ms(owner: User, *, steps: int) -> list[float]:
     """From the start of a step to the start of the next, in one job alone."""
     job, _ = submit(plan(steps), user=owner, now=datetime.now(UTC))
     wait_for(lambda: Job.objects.get(pk=job.pk).done, timeout_s=DONE_S, why="the job ended")
-    starts = list(Step.objects.filter(job=job).order_by("seq").values_list("started_at", flat=True))
+    started = Step.objects.filter(job=job).order_by("seq").values_list("started_at", flat=True)
+    starts = [at for at in started if at is not None]
     gaps = [(after - before) / timedelta(milliseconds=1) for before, after in pairwise(starts)]
     return gaps[5:]  # the first find cold caches
 

@@ -29,8 +29,7 @@ class Workers:
         self._send(signal.SIGCONT)
 
     def end(self, servers: Servers) -> None:
-        for process in self.processes:
-            servers.end(process)
+        servers.end(*self.processes)
 
     def _send(self, sign: int) -> None:
         for process in self.processes:

@@ -82,6 +82,7 @@ def test_an_endpoint_with_a_wrong_key_does_not_end_a_step_while_another_asks_for
     with pytest.raises(ThinkFailed) as failed:
         ask()
     assert (failed.value.code, failed.value.transient, failed.value.retry_after_s) == ("rate_limited", True, 2.0)
+    assert failed.value.message.startswith("ratelimit: ")  # who said so
     asked = ModelEndpoint.objects.get(name="ratelimit")
     assert asked.failures == 1 and asked.open_until > timezone.now()  # as it says
 

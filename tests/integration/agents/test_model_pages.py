@@ -9,8 +9,9 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from agents.models import LlmCall, ModelEndpoint, ModelRoute, RouteEntry
+from agents.models import Job, LlmCall, ModelEndpoint, ModelRoute, RouteEntry
 from agents.web.bars import REST, SERIES_MAX, stacked
+from agents.web.jobpage import _cost
 from tests.factories import jobs
 from tests.factories.people import user
 from tests.integration.agents import web
@@ -152,6 +153,11 @@ def test_a_route_that_cannot_work_says_so():
     del form["is_default"]
     html = client.post("/admin/agents/modelroute/add/", form, follow=True).content.decode()
     assert "No enabled endpoint of the route second answers and calls functions" in html
+
+
+def test_what_a_job_spent_is_shown_with_and_without_a_limit():
+    said = [one.text for one in _cost(Job(cost_used=Decimal("0.25"))) + _cost(Job(cost_used=0, max_cost=Decimal(2)))]
+    assert said == ["$0.25, no limit", "$0 of $2.00"] and _cost(Job(cost_used=Decimal(0))) == []
 
 
 def test_bars_stand_on_each_other_and_more_kinds_than_colours_are_one():
