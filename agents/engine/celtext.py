@@ -1,7 +1,7 @@
 """The text of CEL expressions and of `${{ … }}` templates: what can be said of it before anything runs."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -9,17 +9,12 @@ from typing import Any
 import cel
 
 from agents.errors import InvalidInput
+from tools import celcode
+from tools.celcode import LENGTH_MAX, MACRO, CelFault, code
 
-LENGTH_MAX = 2000  # characters of one expression
 NAMES = frozenset({"inputs", "steps", "job"})
-FUNCTIONS = frozenset(
-    {"size", "contains", "startsWith", "endsWith", "matches", "type", "duration", "timestamp", "has"}
-    | {"string", "int", "uint", "double", "bytes", "bool", "dyn", "min", "max"}
-)
+FUNCTIONS = celcode.FUNCTIONS | {"has", "bool", "dyn", "min", "max"}
 OPEN, _CLOSE = "${{", "}}"
-_WHERE = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
-_STRING = re.compile(r"""[rRbB]{0,2}(?:'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")""", re.DOTALL)
-_MACRO = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne|filter|map)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _ROOT = re.compile(r"(?<![\w.])steps(?!\w)")
 _STEP = re.compile(
     r"""(?<![\w.])steps\s*(?:\.\s*([A-Za-z_]\w*)(?!\w)(?!\s*\()|\[\s*(?:'([^'\\\n]*)'|"([^"\\\n]*)")\s*\])"""
@@ -44,14 +39,10 @@ def check(text: str, names: Collection[str] = NAMES, functions: Collection[str] 
         raise InvalidExpression("The expression is empty.")
     if len(text) > LENGTH_MAX:
         raise InvalidExpression(f"An expression has at most {LENGTH_MAX} characters.")
-    program, code = compiled(text), _code(text)
-    bound = set(_MACRO.findall(code))
-    for name in sorted(program.variables()):
-        if name not in names and name not in bound and name.isidentifier():
-            raise InvalidExpression(f"Unknown name {name!r}: there are {', '.join(sorted(names))} here.")
-    for name in sorted(program.functions()):
-        if name.isidentifier() and not name.startswith("_") and name not in functions:
-            raise InvalidExpression(f"Unknown function {name!r}.")
+    program = compiled(text)
+    for kind, name in celcode.unknown(text, names, functions):
+        seen = f": there are {', '.join(sorted(names))} here" if kind == "name" else ""
+        raise InvalidExpression(f"Unknown {kind} {name!r}{seen}.")
     if macros(text)[0] > 2:
         raise InvalidExpression("Macros (map, filter, all, exists) may lie in each other two deep, not deeper.")
     return (steps_of(text) or frozenset()) if "steps" in program.variables() else frozenset()
@@ -113,34 +104,37 @@ def texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from texts(one, f"{path}[{index}]")
 
 
-@lru_cache(maxsize=1024)
 def compiled(source: str) -> cel.Program:
+    """Raises InvalidExpression, with the place of the first fault."""
     try:
-        if len(source) > LENGTH_MAX:
-            raise InvalidExpression(f"An expression has at most {LENGTH_MAX} characters.")
-        return cel.compile(source)
-    except InvalidExpression:
-        raise
-    except BaseException as error:  # a panic of the extension is no Exception
-        let_through(error)
-        found = _WHERE.search(str(error))
-        if found is None:
-            raise InvalidExpression(f"This is no CEL: {str(error)[:300]}") from None
-        line, column, message = found.groups()
-        place = f"column {column}" if line == "1" else f"line {line}, column {column} of the expression"
-        raise InvalidExpression(f"This is no CEL, at {place}: {message[:300]}") from None
+        return celcode.compiled(source)
+    except CelFault as error:
+        place = (
+            f"line {error.line}, column {error.column} of the expression"
+            if error.line > 1
+            else f"column {error.column}"
+        )
+        where = f", at {place}" if error.line else ""
+        raise InvalidExpression(f"This is no CEL{where}: {error.message}") from None
 
 
-def _code(source: str) -> str:
-    """The source with its strings blanked out."""
-    return _STRING.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), source)
+def filled(text: str, value: Callable[[str], Any], as_text: Callable[[Any], str]) -> Any:
+    """A text with each of its expressions replaced; one that is a single expression becomes the value itself.
+
+    Raises:
+        InvalidExpression: one is never closed.
+    """
+    found = parts(text)
+    if len(found) == 1 and isinstance(found[0], Code):
+        return value(found[0].text)
+    return "".join(one if isinstance(one, str) else as_text(value(one.text)) for one in found)
 
 
 @lru_cache(maxsize=1024)
 def steps_of(source: str) -> frozenset[str] | None:
     """The keys of the steps that an expression names; None: it does not name them."""
     named = list(_STEP.finditer(source))
-    starts = {one.start() for one in _ROOT.finditer(_code(source))}
+    starts = {one.start() for one in _ROOT.finditer(code(source))}
     inside = [one for one in named if one.start() in starts]
     if len(inside) < len(starts):
         return None
@@ -151,29 +145,24 @@ def steps_of(source: str) -> frozenset[str] | None:
 def macros(source: str) -> tuple[int, bool, int]:
     """How deep macros lie in each other, whether a body reads more than what it binds, and by how much bodies multiply
     what they bind."""
-    code = _code(source)
+    bare = code(source)
     spans, outer, growth = [], False, 1
     roots = "|".join(re.escape(name) for name in compiled(source).variables() if name.isidentifier())
-    for found in _MACRO.finditer(code):
-        end = _closing(code, code.index("(", found.start()))
-        body = code[found.end() : end]
+    for found in MACRO.finditer(bare):
+        end = _closing(bare, bare.index("(", found.start()))
+        body = bare[found.end() : end]
         spans.append((found.start(), end))
         growth *= max(1, len(re.findall(rf"(?<![\w.]){re.escape(found[1])}(?!\w)", body)))
         others = set(re.findall(rf"(?<![\w.])(?:{roots})(?!\w)", body)) if roots else set()
-        outer = outer or bool(others - set(_MACRO.findall(code)))
+        outer = outer or bool(others - set(MACRO.findall(bare)))
     depth = max((sum(a <= start and end <= b for a, b in spans) for start, end in spans), default=0)
     return depth, outer, growth
 
 
-def _closing(code: str, at: int) -> int:
+def _closing(bare: str, at: int) -> int:
     level = 0
-    for place in range(at, len(code)):
-        level += (code[place] == "(") - (code[place] == ")")
+    for place in range(at, len(bare)):
+        level += (bare[place] == "(") - (bare[place] == ")")
         if level == 0:
             return place
-    return len(code)
-
-
-def let_through(error: BaseException) -> None:
-    if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
-        raise error
+    return len(bare)

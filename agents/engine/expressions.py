@@ -13,25 +13,19 @@ reads, how deep its macros lie in each other, and what it gives.
 """
 
 import json
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import Any
-
-import cel
 
 from agents.engine.celtext import (
     NAMES,
     OPEN,
-    Code,
     InvalidExpression,
     check,
     check_template,
     compiled,
-    let_through,
+    filled,
     macros,
-    parts,
     steps_of,
     templated,
 )
@@ -39,6 +33,9 @@ from agents.errors import AgentsError
 from agents.models import Job, Step
 from agents.states import StepState
 from audit.canonical import canonical_json
+from audit.errors import AuditError
+from tools import celcode
+from tools.celcode import CelFault
 
 READ_BYTES = 16 * 1024**2  # of what one expression reads
 VALUE_BYTES = 256 * 1024  # of what a template, a condition or an output gives
@@ -120,12 +117,12 @@ def value(text: str, seen: Scope, *, most_bytes: int = LIST_BYTES) -> Any:
     variables = seen.variables(text, names)
     _affordable(text, variables)
     try:
-        found = _plain(program.execute(cel.Context(variables=variables)))
+        found = celcode.as_json(celcode.value(text, celcode.scope(variables)))
         size = len(canonical_json(found))
-    except ExpressionFailed:
-        raise
-    except BaseException as error:  # a panic of the extension is no Exception
-        raise _failed(error) from None
+    except CelFault as error:
+        raise ExpressionFailed(error.message) from None
+    except AuditError as error:
+        raise ExpressionFailed(str(error)[:300]) from None
     if size > most_bytes:
         raise ExpressionFailed(f"It gives more than {most_bytes // 1024} KiB.")
     return found
@@ -135,10 +132,10 @@ def holds(condition: str, seen: Scope) -> bool:
     """Is the condition true? An empty one always is. Raises ExpressionFailed, also for what is neither true nor false."""
     if not condition.strip():
         return True
-    found = value(condition, seen, most_bytes=VALUE_BYTES)
-    if not isinstance(found, bool):
-        raise ExpressionFailed(f"It gives {type(found).__name__}, not true or false.")
-    return found
+    try:
+        return celcode.truth(value(condition, seen, most_bytes=VALUE_BYTES))
+    except CelFault as error:
+        raise ExpressionFailed(error.message) from None
 
 
 def resolve(template: Any, seen: Scope) -> Any:
@@ -179,12 +176,7 @@ def _resolve(template: Any, seen: Scope, path: str) -> Any:
     if not isinstance(template, str) or OPEN not in template:
         return template
     try:
-        found = parts(template)
-        if len(found) == 1 and isinstance(found[0], Code):
-            return value(found[0].text, seen, most_bytes=VALUE_BYTES)
-        return "".join(
-            one if isinstance(one, str) else _as_text(value(one.text, seen, most_bytes=VALUE_BYTES)) for one in found
-        )
+        return filled(template, lambda code: value(code, seen, most_bytes=VALUE_BYTES), _as_text)
     except (ExpressionFailed, InvalidExpression) as error:
         raise ExpressionFailed(f"{path}: {error.message}" if path else error.message) from None
 
@@ -249,35 +241,3 @@ def _count(values: list[Any]) -> tuple[int, int]:
         else:
             size += len(one) if isinstance(one, str) else 8
     return count, size
-
-
-def _plain(found: Any) -> Any:
-    """A CEL value as JSON. Raises ExpressionFailed: it has no JSON form."""
-    if found is None or isinstance(found, bool | str):
-        return found
-    if isinstance(found, int):
-        if abs(found) > 2**53 - 1:
-            raise ExpressionFailed("It gives a number beyond ±(2^53 - 1).")
-        return found
-    if isinstance(found, float):
-        if not math.isfinite(found):
-            raise ExpressionFailed("It gives a number that is not finite.")
-        return found
-    if isinstance(found, list | tuple):
-        return [_plain(one) for one in found]
-    if isinstance(found, Mapping):
-        if not all(isinstance(name, str) for name in found):
-            raise ExpressionFailed("It gives an object whose names are not text.")
-        return {name: _plain(one) for name, one in found.items()}
-    if isinstance(found, datetime):
-        return found.isoformat().replace("+00:00", "Z")
-    if isinstance(found, timedelta):
-        return found.total_seconds()
-    raise ExpressionFailed(f"It gives {type(found).__name__}, which is no JSON.")
-
-
-def _failed(error: BaseException) -> ExpressionFailed:
-    let_through(error)
-    if isinstance(error, KeyError):
-        return ExpressionFailed(f"There is no {error}.")
-    return ExpressionFailed(str(error)[:300] or type(error).__name__)

@@ -1,25 +1,23 @@
-"""CEL over what came from outside, and submissions with `${{ CEL }}` in them.
+"""CEL (see `tools.celcode`) over what came from outside, and submissions with `${{ CEL }}` in them.
 
-CEL has no loops without end, no side effects and no access to anything but its variables. What an expression gives
-goes into words and arguments only: never into who, with what, or where (see `check_payload`).
+What an expression gives goes into words and arguments only: never into who, with what, or where (see `check_payload`).
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from typing import Any
 
-import cel
 from django.contrib.auth.models import User
 
 from agents.engine import celtext
 from agents.errors import InvalidInput
 from agents.submit import new_job
 from agents.triggers.errors import ExpressionFailed
+from tools import celcode
+from tools.celcode import CelFault, Scope
 
 EXPRESSIONS_MAX = 50
 TEXT_MAX = 20_000
-_PART = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _OPEN = re.compile(r"(?:title|goal|labels\.[^.\[]+|inputs(?:[.\[].*)?|steps\[\d+\]\.(?:arguments(?:[.\[].*)?|reason))")
 
 
@@ -30,8 +28,6 @@ def after(text: str, prefix: str) -> str:
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"after": after}
 _KNOWN = celtext.FUNCTIONS | set(FUNCTIONS)
-
-Scope = cel.Context
 
 
 def check(source: str, names: set[str], *, field: str) -> None:
@@ -51,29 +47,29 @@ def check(source: str, names: set[str], *, field: str) -> None:
 def scope(variables: Mapping[str, Any]) -> Scope:
     """The variables, converted once for all expressions of one evaluation."""
     try:
-        return cel.Context(variables=dict(variables), functions=FUNCTIONS)
-    except BaseException as error:
-        raise _failed(error) from None
+        return celcode.scope(variables, FUNCTIONS)
+    except CelFault as error:
+        raise ExpressionFailed(error.message) from None
 
 
 def value(source: str, variables: Scope) -> Any:
     """What the expression gives, as JSON. Raises ExpressionFailed."""
+    if not source.strip():
+        raise ExpressionFailed("An expression is empty.")
     try:
-        return _json(_program(source).execute(variables))
-    except ExpressionFailed:
-        raise
-    except BaseException as error:
-        raise _failed(error) from None
+        return celcode.as_json(celcode.value(source, variables))
+    except CelFault as error:
+        raise ExpressionFailed(error.message) from None
 
 
 def holds(source: str, variables: Scope) -> bool:
     """Is the condition true? An empty one always is. Raises ExpressionFailed."""
     if not source.strip():
         return True
-    found = value(source, variables)
-    if not isinstance(found, bool):
-        raise ExpressionFailed(f"It gives {type(found).__name__}, not true or false.")
-    return found
+    try:
+        return celcode.truth(value(source, variables))
+    except CelFault as error:
+        raise ExpressionFailed(error.message) from None
 
 
 def text(source: str, variables: Scope, *, limit: int) -> str:
@@ -91,10 +87,10 @@ def render(template: Any, variables: Scope) -> Any:
         ExpressionFailed
     """
     if isinstance(template, str):
-        whole = _PART.fullmatch(template.strip())
-        if whole is not None and "${{" not in whole.group(1):
-            return value(whole.group(1).strip(), variables)
-        return _PART.sub(lambda part: _text(value(part.group(1).strip(), variables)), template)
+        try:
+            return celtext.filled(template, lambda code: value(code, variables), _text)
+        except celtext.InvalidExpression as error:
+            raise ExpressionFailed(error.message) from None
     if isinstance(template, Mapping):
         return {name: render(one, variables) for name, one in template.items()}
     if isinstance(template, list):
@@ -121,7 +117,7 @@ def check_values(payload: Mapping[str, Any], variables: Scope) -> None:
     Raises:
         InvalidInput: fields start with `payload`.
     """
-    for path, source in _parts(payload, ""):
+    for path, source in _parts(payload):
         try:
             value(source, variables)
         except ExpressionFailed as error:
@@ -136,12 +132,7 @@ def check_payload(payload: Any, names: set[str], *, owner: User) -> None:
     """
     if not isinstance(payload, Mapping):
         raise InvalidInput("Must be an object, as POST /api/v1/jobs takes it.", field="payload")
-    for path, found in celtext.texts(payload, ""):
-        try:
-            celtext.parts(found)
-        except celtext.InvalidExpression as error:  # one is never closed
-            raise InvalidInput(error.message, field=f"payload.{path}") from None
-    filled = list(_parts(payload, ""))
+    filled = list(_parts(payload))
     if len(filled) > EXPRESSIONS_MAX:
         raise InvalidInput(f"At most {EXPRESSIONS_MAX} expressions.", field="payload")
     for path, source in filled:
@@ -169,16 +160,14 @@ def _quoted(filled: Any) -> Any:
     return filled
 
 
-def _parts(template: Any, path: str) -> Iterator[tuple[str, str]]:
-    """(path, source) of each expression."""
-    if isinstance(template, str):
-        yield from ((path, part.strip()) for part in _PART.findall(template))
-    elif isinstance(template, Mapping):
-        for name, one in template.items():
-            yield from _parts(one, f"{path}.{name}".removeprefix("."))
-    elif isinstance(template, list):
-        for index, one in enumerate(template):
-            yield from _parts(one, f"{path}[{index}]")
+def _parts(template: Any) -> Iterator[tuple[str, str]]:
+    """(path, source) of each expression. Raises InvalidInput: one is never closed."""
+    for path, found in celtext.texts(template, ""):
+        try:
+            parts = celtext.parts(found)
+        except celtext.InvalidExpression as error:
+            raise InvalidInput(error.message, field=f"payload.{path}") from None
+        yield from ((path, part.text) for part in parts if isinstance(part, celtext.Code))
 
 
 def _is_filled(field: str, paths: set[str]) -> bool:
@@ -189,27 +178,6 @@ def _is_filled(field: str, paths: set[str]) -> bool:
     )
 
 
-def _program(source: str) -> cel.Program:
-    if not source.strip():
-        raise ExpressionFailed("An expression is empty.")
-    try:
-        return celtext.compiled(source)
-    except celtext.InvalidExpression as error:
-        raise ExpressionFailed(error.message) from None
-
-
-def _json(found: Any) -> Any:
-    if found is None or isinstance(found, (bool, int, float, str)):
-        return found
-    if isinstance(found, datetime):
-        return found.isoformat()
-    if isinstance(found, Mapping):
-        return {str(name): _json(one) for name, one in found.items()}
-    if isinstance(found, (list, tuple)):
-        return [_json(one) for one in found]
-    raise ExpressionFailed(f"It gives {type(found).__name__}, which JSON does not have.")
-
-
 def _text(found: Any) -> str:
     if isinstance(found, str):
         return found
@@ -218,10 +186,3 @@ def _text(found: Any) -> str:
     if isinstance(found, (int, float)):
         return str(found)
     raise ExpressionFailed("A text can take a text, a number, true or false only.")
-
-
-def _failed(error: BaseException) -> ExpressionFailed:
-    celtext.let_through(error)
-    if isinstance(error, KeyError):
-        return ExpressionFailed(f"There is no {error}.")
-    return ExpressionFailed(str(error)[:300] or type(error).__name__)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.engine.celtext import OPEN, Code, InvalidExpression, check, parts, templated
+from tools.celcode import code
 
 __all__ = ["ITEM_DONE", "JOB", "MAP_ITEM", "STEP", "Findings", "expression", "template", "templated"]
 
@@ -13,7 +14,6 @@ STEP, JOB = frozenset({"inputs", "steps", "job"}), frozenset({"inputs", "job"})
 MAP_ITEM = STEP | {"item", "index"}
 ITEM_DONE = MAP_ITEM | {"result"}  # what undoes an item also reads what came of it
 
-_STRING = re.compile(r"""[rRbB]{0,2}(?:'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")""", re.DOTALL)
 _INPUT = re.compile(r"(?<![\w.])inputs\s*\.\s*([A-Za-z_]\w*)(?!\w)(?!\s*\()")
 
 
@@ -37,7 +37,7 @@ def expression(source: str, names: Collection[str]) -> Findings:
         steps = check(source, names)
     except InvalidExpression as error:
         return Findings(problems=[error.message])
-    return Findings(steps=set(steps), inputs=set(_INPUT.findall(_STRING.sub("", source))))
+    return Findings(steps=set(steps), inputs=set(_INPUT.findall(code(source))))
 
 
 def template(value: Any, names: Collection[str]) -> Iterator[tuple[tuple[str | int, ...], Findings]]:

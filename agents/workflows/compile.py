@@ -18,10 +18,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import cel
 from django.contrib.auth.models import User
 
-from agents.engine.celtext import compiled, let_through
+from agents.engine import celtext
 from agents.engine.intake import NewJob, NewStep
 from agents.errors import InvalidInput, UnknownAgent, UnknownWorkflow
 from agents.models import Agent, Job, Repository, Step, WorkflowVersion
@@ -30,10 +29,10 @@ from agents.workflows.cel_check import templated
 from agents.workflows.inputs import check_inputs
 from agents.workflows.schema import inputs_schema, seconds
 from agents.workflows.versions import current
+from tools import celcode
 
 RUN_WORKFLOW, DELEGATE = "job.workflow", "job.delegate"
 KEY_MAX_CHARS = 200
-_TEMPLATE = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _NAMED = re.compile(r"([a-z0-9][a-z0-9_-]*)(?:@([1-9][0-9]{0,8}))?")
 
 
@@ -177,12 +176,8 @@ def _retry(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _rendered(text: str, variables: Mapping[str, Any], field: str) -> str:
     """Raises InvalidInput: the inputs have no value for it."""
-
-    def value(found: re.Match[str]) -> str:
-        try:
-            return str(compiled(found[1].strip()).execute(cel.Context(variables=dict(variables))))
-        except BaseException as error:  # a panic of the extension is no Exception
-            let_through(error)
-            raise InvalidInput(f"The workflow's {field} cannot be told from these inputs.", field="inputs") from None
-
-    return _TEMPLATE.sub(value, text)
+    try:
+        seen = celcode.scope(variables)
+        return str(celtext.filled(text, lambda code: celcode.value(code, seen), str))
+    except (celcode.CelFault, celtext.InvalidExpression):
+        raise InvalidInput(f"The workflow's {field} cannot be told from these inputs.", field="inputs") from None

@@ -1,19 +1,15 @@
-"""Conditions of rules: CEL (Common Expression Language) over `call` and `job`, compiled once.
-
-CEL has no loops without end, no side effects and no access to anything but its variables.
-"""
+"""Conditions of rules: CEL (Common Expression Language) over `call` and `job`, compiled once (see `tools.celcode`)."""
 
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-import cel
-
 from approvals.errors import ConditionFailed, InvalidCondition
 from approvals.policy.inputs import JOB_SPENT, OWNER_SPENT
+from tools import celcode
+from tools.celcode import FUNCTIONS, LENGTH_MAX, CelFault, Scope
 
-LENGTH_MAX = 2000
 # What a condition sees; `PolicyInput.variables` gives exactly these.
 FIELDS = {
     "call": frozenset(
@@ -43,21 +39,11 @@ _READS = {
     ("job", "spent"): f"spent:{JOB_SPENT}",
     ("job", "owner_spent"): f"spent:{OWNER_SPENT}",
 }
-FUNCTIONS = frozenset(
-    {"size", "contains", "startsWith", "endsWith", "matches", "type", "duration", "timestamp"}
-    | {"string", "int", "uint", "double", "bytes"}
-)
-_WHERE = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
-# Names that macros bind: list.exists(NAME, …)
-_BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne|filter|map)\s*\(\s*([A-Za-z_]\w*)\s*,")
-_STRING = re.compile(r"""[rRbB]{0,2}(?:'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")""", re.DOTALL)
 _FIELD = re.compile(r"(?<![\w.])(call|job)\s*\.\s*([A-Za-z_]\w*)")
 _CALL = re.compile(r"(?<![\w.])call(?!\w)")
 _OTHER_FIELD = re.compile(r"(?<![\w.])call\s*\.\s*(?:tool|effect|queue|risk)(?!\w)")
 _TOOL = re.compile(r"(?<![\w.])call\s*\.\s*tool(?!\w)")
 _NAME = r"(?<![\w.]){}(?!\w)"
-
-Scope = cel.Context
 
 
 def check(source: str) -> None:
@@ -70,18 +56,19 @@ def check(source: str) -> None:
         return
     if len(source) > LENGTH_MAX:
         raise InvalidCondition(f"A condition has at most {LENGTH_MAX} characters.")
-    program = _program(source)
-    code = _STRING.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), source)
-    bound = set(_BOUND.findall(code))
-    for name in program.variables():
-        if name not in NAMES and name not in bound and name.isidentifier():
+    try:
+        unknown = next(celcode.unknown(source, NAMES, FUNCTIONS), None)
+    except CelFault as error:
+        place = {"line": error.line, "column": error.column} if error.line else {}
+        raise InvalidCondition(error.message, **place) from None
+    code = celcode.code(source)
+    if unknown:
+        kind, name = unknown
+        if kind == "name":
             message = f"Unknown name {name!r}: a condition sees call, job and now."
             raise _at(code, _NAME.format(re.escape(name)), message)
-    for name in program.functions():
-        if name.isidentifier() and not name.startswith("_") and name not in FUNCTIONS:
-            raise _at(
-                code, _NAME.format(re.escape(name)).replace(r"(?<![\w.])", r"(?<!\w)"), f"Unknown function {name!r}."
-            )
+        raise _at(code, rf"(?<!\w){re.escape(name)}(?!\w)", f"Unknown function {name!r}.")
+    bound = set(celcode.MACRO.findall(code))
     for found in _FIELD.finditer(code):
         root, field = found.groups()
         if root not in bound and field not in FIELDS[root]:
@@ -92,7 +79,7 @@ def check(source: str) -> None:
 @lru_cache(maxsize=1024)
 def reads_arguments(source: str) -> bool:
     """May the condition's answer depend on the call's arguments? True where that is not plain to see."""
-    code = _STRING.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), source)
+    code = celcode.code(source)
     plain = {found.start() for found in _OTHER_FIELD.finditer(code)}
     return any(found.start() not in plain for found in _CALL.finditer(code))
 
@@ -102,7 +89,7 @@ def concerns(source: str, tool: str) -> bool:
     """Can it hold for any call of this tool? False where it asks for nothing but `call.tool`, and that does not do."""
     if not source.strip():
         return True
-    code = _STRING.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), source)
+    code = celcode.code(source)
     named = [found for name in NAMES for found in re.finditer(_NAME.format(name), code)]
     if len(named) != len(_TOOL.findall(code)):
         return True
@@ -115,7 +102,7 @@ def concerns(source: str, tool: str) -> bool:
 @lru_cache(maxsize=1024)
 def reads(source: str) -> frozenset[str]:
     """What has to be looked up before the condition can be evaluated; of `call` or `job` used as a whole, everything."""
-    code = _STRING.sub(lambda found: re.sub(r"[^\n]", " ", found.group()), source)
+    code = celcode.code(source)
     found = {_READS[named] for named in _FIELD.findall(code) if named in _READS}
     for root in FIELDS:
         whole = len(re.findall(_NAME.format(root), code))
@@ -127,9 +114,9 @@ def reads(source: str) -> frozenset[str]:
 def scope(variables: Mapping[str, Any]) -> Scope:
     """The variables, converted once for all conditions of one evaluation. Raises ConditionFailed."""
     try:
-        return cel.Context(variables=dict(variables))
-    except BaseException as error:
-        raise _failed(error) from None
+        return celcode.scope(variables)
+    except CelFault as error:
+        raise ConditionFailed(error.message) from None
 
 
 def holds(source: str, variables: Scope) -> bool:
@@ -141,40 +128,9 @@ def holds(source: str, variables: Scope) -> bool:
     if not source.strip():
         return True
     try:
-        value = _program(source).execute(variables)
-    except InvalidCondition as error:
+        return celcode.truth(celcode.value(source, variables))
+    except CelFault as error:
         raise ConditionFailed(error.message) from None
-    except BaseException as error:
-        raise _failed(error) from None
-    if not isinstance(value, bool):
-        raise ConditionFailed(f"It gives {type(value).__name__}, not true or false.")
-    return value
-
-
-@lru_cache(maxsize=1024)
-def _program(source: str) -> cel.Program:
-    try:
-        return cel.compile(source)
-    except BaseException as error:
-        _let_through(error)
-        found = _WHERE.search(str(error))
-        if found is None:
-            raise InvalidCondition(str(error)[:300]) from None
-        line, column, message = found.groups()
-        raise InvalidCondition(message[:300], line=int(line), column=int(column)) from None
-
-
-def _failed(error: BaseException) -> ConditionFailed:
-    _let_through(error)
-    if isinstance(error, KeyError):
-        return ConditionFailed(f"There is no {error}.")
-    return ConditionFailed(str(error)[:300] or type(error).__name__)
-
-
-def _let_through(error: BaseException) -> None:
-    """A panic of the extension is a BaseException too, and must not get past a policy."""
-    if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
-        raise error
 
 
 def _position(code: str, offset: int) -> dict[str, int]:
