@@ -18,10 +18,10 @@ LABELS = frozenset({UNTRUSTED, PRIVATE, EGRESS})
 # Where a result's data says so itself: `untrusted: true` as http tools have it, or a list of labels under this name.
 KEY = "labels"
 
-# Tools of the server that give back nothing that others wrote. What a model or a person says is told by what they read.
+# Tools of the server that give back nothing that others wrote, as names of files and branches are. What a model or a person
+# says is told by what they read.
 _OWN_WORDS = frozenset(
-    {"files.write", "files.mkdir", "files.delete", "files.move", "artifacts.keep", "workspace.prepare"}
-    | {"git.add", "git.branch", "git.checkout", "git.commit", "git.tag"}
+    {"files.write", "files.mkdir", "files.delete", "files.move", "artifacts.keep", "workspace.prepare", "git.tag"}
 )
 _SPEAKING = ("llm.", "plan.", "human.", "job.", "memory.")
 _SENDING = frozenset(

@@ -1,5 +1,8 @@
 """What a job is told at its start of what people admitted: facts and lessons, never what happened once."""
 
+from dataclasses import dataclass
+from uuid import UUID
+
 from django.db.models import Q
 
 from agents.memory import recall
@@ -12,9 +15,24 @@ _HEAD = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """untrusted: a model's words, which a person admitted."""
+
+    id: UUID
+    line: str
+    untrusted: bool
+
+
 def remembered(job: Job) -> list[dict[str, str]]:
-    """The message, or none. The same through all turns of a job: what was decided later is not told, and only what is
-    forgotten goes away. A model's words stand here only where a person admitted them."""
+    """The message, or none."""
+    lines = [one.line for one in told(job)]
+    return [{"role": "user", "content": "\n".join([_HEAD, *lines])}] if lines else []
+
+
+def told(job: Job) -> list[Told]:
+    """The same through all turns of a job: what was decided later is not told, and only what is forgotten goes away. A
+    model's words stand here only where a person admitted them."""
     scope = recall.scope_of(job)
     rows = (
         Memory.objects.filter(state=Memory.State.ADMITTED, kind__in=[Memory.Kind.FACT, Memory.Kind.LESSON])
@@ -23,16 +41,13 @@ def remembered(job: Job) -> list[dict[str, str]]:
         .exclude(expires_at__lte=job.created_at)
         .order_by("-decided_at", "-pk")
     )
-    lines: list[str] = []
+    rows = rows.filter(Q(agent__isnull=True) | Q(agent=job.agent_id))
+    lines: list[Told] = []
     size = 0
-    for agent_id, kind, text in rows.values_list("agent_id", "kind", "text")[: 2 * MOST]:
-        if agent_id is not None and agent_id != job.agent_id:
-            continue
+    for pk, kind, text, untrusted in rows.values_list("pk", "kind", "text", "untrusted")[:MOST]:
         line = f"- {kind.capitalize()}: {' '.join(text.split())}"
-        if len(lines) == MOST or size + len(line) > MOST_CHARS:
+        if size + len(line) > MOST_CHARS:
             break
-        lines.append(line)
+        lines.append(Told(pk, line, untrusted))
         size += len(line)
-    if not lines:
-        return []
-    return [{"role": "user", "content": "\n".join([_HEAD, *lines])}]
+    return lines

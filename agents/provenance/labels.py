@@ -36,7 +36,7 @@ WITH RECURSIVE up(id) AS (
 )
 """
 # Told labels, and the calls whose rows do not say theirs. What others wrote fills the goal and the inputs of a job that a
-# webhook started.
+# webhook or an event rule started.
 _SEEN = f"""
 {FAMILY}, mine AS (
   SELECT s.* FROM family JOIN agents_step s ON s.job_id = family.id WHERE s.id <> %(step)s
@@ -46,7 +46,7 @@ _SEEN = f"""
   SELECT jsonb_array_elements_text(decision->'gives') FROM mine
    WHERE decision->'gives' IS NOT NULL AND (attempt > 0 OR kind = 'job' AND started_at IS NOT NULL)
   UNION
-  SELECT 'untrusted' FROM family JOIN agents_job j ON j.id = family.id WHERE j.trigger LIKE 'webhook:%%'
+  SELECT 'untrusted' FROM family JOIN agents_job j ON j.id = family.id WHERE j.trigger ^@ 'webhook:' OR j.trigger ^@ 'rule:'
 )
 SELECT label, NULL, NULL, NULL::jsonb, NULL::jsonb FROM told
 UNION ALL

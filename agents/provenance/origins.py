@@ -2,12 +2,14 @@
 
 "Planned" is a tool that a person's plan or workflow names, or that a model asked for (by a plan, or by a call of its own)
 before the first such text had come in. "Tainted" is a value that stands in such a text, and neither in the prompt nor in
-what was asked for before: see `agents.provenance.values`. What tools by others say of themselves is such a text too.
+what was asked for before: see `agents.provenance.values`. What tools by others say of themselves is such a text too, and
+what models wrote into the memory.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from django.db.models import Q
 
 from agents import profiles
 from agents.llm import functions
+from agents.memory.prompt import told
 from agents.models import Job, MapItem, Plan, Step
 from agents.provenance import labels
 from agents.provenance.values import Taint, Text, tainted, written
@@ -25,7 +28,8 @@ from tools.errors import UnknownTool
 
 STEPS_MAX = 3000  # of a family; more of them, or more text, cannot be told any more
 TEXT_MAX = 8 * 1024**2  # characters
-WEBHOOK = "webhook:"
+KEPT_MAX = 256 * 1024  # characters of a text that is kept for the next call
+BROUGHT = ("webhook:", "rule:")  # others, or another job's outcome, may have filled in what such a job is told
 OFFER = "offer:"  # an agent wrote its goal, in a conversation
 _OWN_WORDS = ("llm.think", "llm.plan", "plan.", "human.", "llm.title")  # what they say is told by the calls they make
 _DERIVED = ("llm.", "job.", "memory.")  # what they give back is made of what the job has read
@@ -107,7 +111,7 @@ def _read(job: Job, step: Step) -> _Family | None:
         if marks.UNTRUSTED in known and (one.state in STEP_DONE or data.get(one.pk) is not None):
             family.sources.append(one)
     moments = [one.finished_at or one.started_at or one.created_at for one in family.sources]
-    moments += [one.created_at for one in family.jobs.values() if one.trigger.startswith(WEBHOOK)]
+    moments += [one.created_at for one in family.jobs.values() if one.trigger.startswith(BROUGHT)]
     family.since = min(moments, default=None)
     if family.since is not None:
         known_ids = {one.pk for one in family.sources}
@@ -167,8 +171,8 @@ def _by_people_written(family: _Family, job: Job, step: Step) -> str:
     if _authored(job, step):
         parts.append(_written(step))
     answers = [one.pk for one in family.steps.values() if one.tool.startswith("human.")]
-    told = Step.objects.filter(Q(pk__in=answers) | Q(pk__in=list(family.steps), error_code="denied"))
-    for text, error, code in told.values_list("result__text", "error", "error_code"):
+    said = Step.objects.filter(Q(pk__in=answers) | Q(pk__in=list(family.steps), error_code="denied"))
+    for text, error, code in said.values_list("result__text", "error", "error_code"):
         parts += [str(text or ""), str(error or "") if code == "denied" else ""]
     plans = Plan.objects.filter(origin=Plan.Origin.PERSON, job_id__in=list(family.jobs))
     parts += [written(plan.steps) for plan in plans]
@@ -187,15 +191,18 @@ def _written(step: Step) -> str:
 
 
 def _described(family: _Family, job: Job) -> list[Text]:
-    """The words of tools by others that the job's agent is offered: an administrator let them in, nobody vouches for
-    them."""
+    """What the job's agent is told from the start: the words of tools by others, and of models that people admitted to
+    the memory. Somebody let them in, nobody vouches for them."""
     texts: dict[str, Text] = {}
-    for pk in _line(family, job):
-        profile = profiles.of(family.jobs[pk]) if family.jobs[pk].led else None
+    for one in (family.jobs[pk] for pk in _line(family, job) if family.jobs[pk].led):
+        profile = profiles.of(one)
         for tool in functions.offered(profile.tools) if profile is not None else ():
             if marks.foreign(tool) and tool.name not in texts:
                 said = f"{tool.summary}\n{written(tool.schema)}"
                 texts[tool.name] = Text(f"the description of {tool.name}", said)
+        for memory in told(one):
+            if memory.untrusted:
+                texts[str(memory.id)] = Text(f"the memory {memory.id}", memory.line)
     return list(texts.values())
 
 
@@ -207,14 +214,14 @@ def _said(job: Job) -> list[str]:
     if job.agent is not None:
         known += [job.agent.name, job.agent_version.definition.get("instructions", "") if job.agent_version else ""]
         known += [job.agent.instructions]
-    if job.parent_id is None and not job.trigger.startswith((WEBHOOK, OFFER)):
+    if job.parent_id is None and not job.trigger.startswith((*BROUGHT, OFFER)):
         known += [job.goal, written(job.inputs)]
     return known
 
 
 def _authored(job: Job | None, step: Step) -> bool:
     """Is it a step of a plan or workflow that a person wrote, and started?"""
-    if job is None or step.proposed_by_id is not None or job.parent_id is not None or job.trigger.startswith(WEBHOOK):
+    if job is None or step.proposed_by_id is not None or job.parent_id is not None or job.trigger.startswith(BROUGHT):
         return False
     return job.kind in (Job.Kind.PLAN, Job.Kind.WORKFLOW) and step.compensates_id is None and step.parent_id is None
 
@@ -225,7 +232,7 @@ def _untrusted(family: _Family) -> list[Text] | None:
     texts = [
         Text(f"what started the job ({job.trigger})", f"{job.goal}\n{written(job.inputs)}")
         for job in family.jobs.values()
-        if job.trigger.startswith(WEBHOOK)
+        if job.trigger.startswith(BROUGHT)
     ]
     size = 0
     rows = Step.objects.filter(pk__in=list(names)).values_list("pk", "result", "error").iterator(chunk_size=50)
@@ -236,8 +243,14 @@ def _untrusted(family: _Family) -> list[Text] | None:
             size += len(text)
             if size > TEXT_MAX:
                 return None
-            texts.append(Text(names[pk], text))
+            texts.append(_looked_through(names[pk], text) if len(text) <= KEPT_MAX else Text(names[pk], text))
     return texts
+
+
+@lru_cache(maxsize=64)
+def _looked_through(source: str, text: str) -> Text:
+    """What one step brought in is looked in again by each call after it."""
+    return Text(source, text)
 
 
 def _text(result: Mapping[str, Any] | None, error: str) -> str:
