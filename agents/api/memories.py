@@ -91,20 +91,22 @@ class MemoryList(View):
             OpenApiParameter("state", enum=Memory.State.values),
             OpenApiParameter("kind", enum=Memory.Kind.values),
             OpenApiParameter("repository"),
+            OpenApiParameter("agent"),
         ],
     )
     def get(self, request: Request) -> Response:
         """What is remembered and proposed of what you may see, newest first."""
-        check_query(request, {"cursor", "limit", "state", "kind", "repository"})
+        check_query(request, {"cursor", "limit", "state", "kind", "repository", "agent"})
         found = visible_memories(person(request))
         for name, known in (("state", Memory.State.values), ("kind", Memory.Kind.values)):
             given = request.query_params.get(name)
             if given is not None and given not in known:
                 raise ValidationError({name: [f"Must be one of {', '.join(known)}."]})
             found = found.filter(**{name: given}) if given is not None else found
-        of = request.query_params.get("repository")
-        if of is not None:
-            found = found.filter(repository__name=of) if "\0" not in of else found.none()
+        for name in ("repository", "agent"):
+            of = request.query_params.get(name)
+            if of is not None:
+                found = found.filter(**{f"{name}__name": of}) if "\0" not in of else found.none()
         return self.get_paginated_response(self.get_serializer(self.paginate_queryset(found), many=True).data)
 
     @extend_schema(

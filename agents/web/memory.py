@@ -8,8 +8,9 @@ from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -60,16 +61,19 @@ class MemoryForm(forms.Form):
 @require_safe
 def memories(request: HttpRequest) -> HttpResponse:
     user = who(request)
-    state, kind, name, query = (request.GET.get(one, "")[:200] for one in ("state", "kind", "repository", "q"))
+    asked = (request.GET.get(one, "").replace("\0", "")[:200] for one in ("state", "kind", "repository", "agent", "q"))
+    state, kind, name, agent, query = asked
     state = state if state in Memory.State.values else Memory.State.ADMITTED
     kind = kind if kind in Memory.Kind.values else ""
-    query = query.replace("\0", "").strip()
+    query = query.strip()
     mine = visible_memories(user)
     if name:
-        mine = mine.filter(repository__name=name) if "\0" not in name else mine.none()
+        mine = mine.filter(repository__name=name)
+    if agent:
+        mine = mine.filter(agent__name=agent)
     counts = dict(mine.order_by().values_list("state").annotate(count=Count("pk")))
     shown = mine.filter(state=state, **({"kind": kind} if kind else {}))
-    found: list[Memory] | None = _found(user, query, shown, kind) if query and state == Memory.State.ADMITTED else None
+    found: list[Memory] | None = _found(query, shown) if query and state == Memory.State.ADMITTED else None
     if query and found is None:
         shown = shown.filter(text__icontains=query)
     paginator = Paginator(found if found is not None else shown.order_by("-created_at", "-pk"), PAGE_SIZE)
@@ -84,13 +88,18 @@ def memories(request: HttpRequest) -> HttpResponse:
             "state": state,
             "kind": kind,
             "name": name,
+            "agent": agent,
             "q": query,
             "states": [(value, label, counts.get(value, 0)) for value, label in Memory.State.choices],
             "kinds": Memory.Kind.choices,
             "repositories": visible_repositories(user).order_by("name").values_list("name", flat=True)[:200],
+            "agents": Agent.objects.filter(memories__in=visible_memories(user))
+            .distinct()
+            .values_list("name", flat=True),
             "page": current,
             "lines": [(one, may_decide(user, one)) for one in current],
             "kept": kept.urlencode(),
+            "asked": request.GET.urlencode(),
             "vectors": vectors.available(),
         },
     )
@@ -133,7 +142,7 @@ def new(request: HttpRequest) -> HttpResponse:
 @page
 @require_POST
 def decide(request: HttpRequest, memory_id: UUID) -> HttpResponse:
-    """`verdict`: admit, reject, forget, or `keep` with `days`."""
+    """`verdict`: admit, reject, forget, or `keep` with `days`; `list`: what the list asked for that it goes back to."""
     user, now = who(request), timezone.now()
     one = visible_memory(user, memory_id)
     verdict = request.POST.get("verdict", "")
@@ -149,15 +158,22 @@ def decide(request: HttpRequest, memory_id: UUID) -> HttpResponse:
             messages.success(request, DONE[verdict])
     except (NotNow, InvalidInput) as error:
         messages.error(request, error.message)
+    if "list" in request.POST:
+        return redirect(f"{reverse('web:memories')}?{QueryDict(request.POST['list']).urlencode()}")
     return redirect("web:memory", memory_id=one.pk)
 
 
-def _found(user: User, query: str, shown: QuerySet[Memory], kind: str) -> list[Memory]:
-    """By words, and by spelling where that is how vectors were made; a page asks no model."""
-    kinds = (kind,) if kind else tuple(Memory.Kind)
-    hits = recall.search(
-        query[:1000], scope_for(user), vector=recall.lexical(query), now=timezone.now(), kinds=kinds, limit=FOUND_MOST
+def _found(query: str, shown: QuerySet[Memory]) -> list[Memory]:
+    """Of these, by words, and by spelling where that is how vectors were made; a page asks no model."""
+    few = shown.order_by().distinct()
+    agents = list(few.values_list("agent", flat=True)[:2])
+    scope = recall.Scope(
+        scopes=tuple(few.values_list("scope", flat=True)),
+        agent_id=agents[0] if agents else None,
+        any_agent=len(agents) > 1,
     )
+    kinds = list(few.values_list("kind", flat=True))
+    hits = recall.search(query, scope, vector=recall.lexical(query), now=timezone.now(), kinds=kinds, limit=FOUND_MOST)
     rows = {one.pk: one for one in shown.filter(pk__in=[hit.id for hit in hits])}
     return [rows[hit.id] for hit in hits if hit.id in rows]
 

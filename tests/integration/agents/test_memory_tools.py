@@ -8,9 +8,11 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from agents.memory import keeping, recall, vectors
-from agents.models import LlmCall, Memory, ModelEndpoint
+from agents.memory.keeping import Place
+from agents.models import EventRule, Job, LlmCall, Memory, ModelEndpoint
 from agents.states import JobState
 from agents.tokens import create_token
+from agents.triggers import changes
 from approvals.defaults import ensure_policies
 from audit.actor import Actor
 from audit.models import Record
@@ -25,12 +27,13 @@ from tests.integration.agents.test_approved_steps import approve, asking
 from tests.integration.agents.test_engine import step
 from tests.integration.agents.test_memory_store import find, remember, repository
 from tests.integration.agents.test_web_pages import get, strict
+from tests.integration.triggers.test_rules import swept
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("test_tools")]
 
 LEARNED = """
 rules:
-  - when: {schema: [facts, lessons], message: "test.note"}
+  - when: {schema: [facts, lessons], message: "test.note|Look around"}
     answer: {facts: ["The tests need a database."], lessons: ["Ask before you push."]}
 """
 
@@ -173,6 +176,26 @@ def test_a_model_learns_from_an_ended_job_and_only_once():
     assert ran("memory.learn", key="e", job=str(strangers.pk)).error == "There is no such job."
 
 
+def test_an_event_rule_learns_from_each_job_of_an_agent_that_ends():
+    publish(("*", "allow", "call.tool != 'memory.admit'"))
+    owner = user("ada")
+    payload = {
+        "title": "Learn",
+        "steps": [{"key": "learn", "tool": "memory.learn", "arguments": {"job": "${{ events[0].data.job }}"}}],
+    }
+    events = [{"name": "job.*", "when": "event.data.kind == 'goal'"}]
+    given = {"name": "lessons", "events": events, "window_s": 3600, "payload": payload}
+    changes.create(EventRule, given, user=owner, now=timezone.now())
+    of = run_all(submit(kind="goal", goal="Look around.", agent=jobs.agent("worker", tools=("test.*",))))
+    assert swept() == 1
+    learning = Job.objects.get(trigger="rule:lessons")
+    run_all(learning)
+    assert step_of(learning, "learn").state == "succeeded", step_of(learning, "learn").error
+    assert swept() == 0  # what learns is no job of an agent
+    learned = Memory.objects.exclude(kind="episode").values_list("kind", "state", "job", "untrusted")
+    assert set(learned) == {("fact", "proposed", of.pk, True), ("lesson", "proposed", of.pk, True)}
+
+
 def test_the_pages_show_and_decide():
     ada, eve = web.signed_in(user("ada")), web.signed_in(user("eve"))
     proposed = remember(f"Beware of {web.HOSTILE}", state="proposed", kind="lesson")
@@ -184,6 +207,12 @@ def test_the_pages_show_and_decide():
     strict(get(ada, "/agents/memory/?state=proposed&q=beware"))
     assert "The tests need PostgreSQL." in get(ada, "/agents/memory/?q=postgresql+tests&kind=fact&repository=shop")
     assert "Nothing was found." in get(ada, "/agents/memory/?q=zebra&state=rejected")
+    remember("Tests of the worker alone.", place=Place(repository=repository(), agent=jobs.agent("worker")))
+    for query in ("", "&q=tests"):
+        html = get(ada, f"/agents/memory/?agent=worker{query}")
+        assert "Tests of the worker alone." in html and "badly" not in html
+    back = ada.post(f"/agents/memory/{proposed.pk}/decide", {"verdict": "none", "list": "state=proposed&x=//evil"})
+    assert back["Location"] == "/agents/memory/?state=proposed&x=%2F%2Fevil"
     page = get(ada, f"/agents/memory/{admitted.pk}/")
     strict(page)
     assert "badly" in page or not vectors.available()
