@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agents.web.words import readable
 from agents.workflows.graph import layers
 from agents.workflows.schema import KINDS
 
@@ -107,12 +108,12 @@ def _node(step: Mapping[str, Any], x: int, y: int, line: int, mark: str) -> Node
     told += [f"when {step['when']}"] if "when" in step else []
     return Node(
         key=step["key"],
-        label=_short(step["key"]),
-        detail=_short(detail),
+        label=_short(readable(step["key"])),
+        detail=_short(readable(detail)),
         kind=kind,
         maybe="when" in step,
         undo="compensation" in step,
-        title="\n".join(part for part in told if part),
+        title=readable("\n".join(part for part in told if part)),
         x=x,
         y=y,
         line=line,
