@@ -50,7 +50,7 @@ class AgentVersionInput(BaseModel):
     ] = None
 
 
-class RecordSerializer(serializers.Serializer[Record]):
+class AgentRecordSerializer(serializers.Serializer[Record]):
     """How jobs ended. success: of those that ended, 0 to 1 (what people cancelled counts for neither), null where none
     did; sure: the rate that so few jobs vouch for; median_s: from start to end; costs are US dollars."""
 
@@ -73,9 +73,9 @@ class _Recorded(serializers.ModelSerializer[Any]):
 
     record = serializers.SerializerMethodField()
 
-    @extend_schema_field(RecordSerializer)
+    @extend_schema_field(AgentRecordSerializer)
     def get_record(self, one: Agent | AgentVersion) -> Any:
-        return RecordSerializer(self.context["records"].get(one.pk, Record())).data
+        return AgentRecordSerializer(self.context["records"].get(one.pk, Record())).data
 
 
 class AgentVersionSerializer(_Recorded):

@@ -204,6 +204,7 @@ def _draft() -> dict[str, Any]:
 
 
 def _past(text: str) -> _Past:
+    text = re.split(r"(?m)^</\w+>", text)[0]  # what stands below the results is no part of the last one
     marks = list(_ENDED.finditer(text))
     found = []
     for number, mark in enumerate(marks):

@@ -57,6 +57,8 @@ def test_the_endpoints_are_all_there(document):
         "/api/v1/jobs/{job_id}/share",
         "/api/v1/tools",
         "/api/v1/agents",
+        "/api/v1/agents/{name}/versions/{number}",
+        "/api/v1/teams",
         "/api/v1/repositories",
         "/api/v1/me",
         "/api/v1/approvals",

@@ -74,7 +74,8 @@ def test_what_people_say_against_a_plan_or_a_push_changes_the_next_plan():
     assert keys(asked(BACK)) == keys(asked())[:-1] and "keep it here" in asked(BACK)["note"]
     assert not same_work(asked(BACK)["steps"], asked()["steps"])
     assert asked(BACK + BACK)["finish"]["success"] is False
-    again = asked(LOOKED + MENDED + "REFUSED by people: use the branch team/cents please")
+    again = asked(LOOKED + MENDED + "REFUSED by people: use the branch team/cents please\n</past>")
+    assert "</past>" not in again["note"]
     assert [one["arguments"] for one in again["steps"]] == [
         {"ref": "team/cents", "create": True},
         {"branch": "team/cents"},
