@@ -283,6 +283,40 @@ def test_many_calls_at_once_reserve_no_more_than_the_job_has(server):
     assert again.reserved_cost == Decimal("3.5")  # what is left
 
 
+def test_calls_at_once_over_a_tree_of_jobs_spend_no_more_than_its_root_has(server):
+    """Real calls: whoever does not fit is refused before the request; no more than one reservation stays unused."""
+    route(endpoint(server, "one", output_tokens=400, capabilities=[Capability.CHAT]))
+    root = jobs.goal_job()
+    ask(job=root)
+    one = LlmCall.objects.get()
+    Job.objects.filter(pk=root.pk).update(max_cost=3 * one.reserved_cost)
+    child = jobs.goal_job(parent=root, parent_step=root.steps.get(), max_cost=one.reserved_cost)
+    steps = [jobs.step(job, f"many-{n}", "llm.complete", state="running") for job in (root, child) for n in range(4)]
+    codes: list[str] = []
+
+    def call(step: Step) -> None:
+        where = workspace_for(str(step.job_id))
+        box = SandboxBox(where, limits=Complete.limits, call_id=str(step.pk), on_output=lambda stream, text: None)
+        try:
+            Complete().run({"prompt": "Say something."}, box)
+            codes.append("")
+        except ThinkFailed as error:
+            codes.append(error.code)
+        finally:
+            box.close()
+            connection.close()
+
+    threads = [threading.Thread(target=call, args=[step]) for step in steps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(codes) == {"", "budget_exhausted"}
+    spent = sum(LlmCall.objects.filter(job__in=[root, child]).values_list("cost", flat=True))
+    assert spent <= 3 * one.reserved_cost
+    assert not LlmCall.objects.filter(state=LlmCall.State.OPEN).exists()
+
+
 def test_money_that_does_not_cover_the_call_ends_the_job_before_the_call(server):
     route(endpoint(server, "one"))
     job = jobs.goal_job()
