@@ -28,6 +28,7 @@ from audit.kinds import Event
 
 ASK, WORK, CHECK = "ask", "work", "check"  # keys of the steps of a trial
 WHY_MAX = 1000
+AT_ONCE = 100  # trials of one person that are under way: others' jobs find room beside them
 SWEPT_MAX = 50  # evaluations a pass of the sweeper
 CANCELLED = "It was cancelled."
 OPEN = Q(ok=None, why="")  # trials of which nothing is known yet; those that were cancelled are never judged
@@ -74,19 +75,20 @@ def start(source: str, arms: Sequence[str], *, repeats: int = 1, by: User, now: 
 
 
 def go_on(evaluation: Evaluation, *, now: datetime) -> bool:
-    """Starts jobs that are not started, as far as the queue has room, and judges those that ended. True: it is over.
+    """Judges what ended, and starts what is not started, as far as the queue and `AT_ONCE` have room. True: it is over.
 
     It may run as often as one likes, and in several places at once: the same trial gets the same job.
     """
     if evaluation.finished_at is not None:
         return True
-    for trial in evaluation.trials.filter(OPEN, job=None):
+    for trial in evaluation.trials.filter(OPEN, job__state__in=JOB_DONE).select_related("job"):
+        _settle(evaluation, trial)
+    under_way = Trial.objects.filter(OPEN, evaluation__created_by=evaluation.created_by_id, job__isnull=False).count()
+    for trial in evaluation.trials.filter(OPEN, job=None)[: max(0, AT_ONCE - under_way)]:
         try:
             _submit(evaluation, trial, now=now)
         except QueueFull:
             break
-    for trial in evaluation.trials.filter(OPEN, job__state__in=JOB_DONE).select_related("job"):
-        _settle(evaluation, trial)
     return not evaluation.trials.filter(OPEN).exists() and _finish(evaluation, now=now)
 
 
@@ -101,7 +103,7 @@ def go_on_all(now: datetime) -> int:
         .filter(finished_at=None)
         .filter(Exists(opened.filter(Q(job=None) | Q(job__state__in=JOB_DONE))) | ~Exists(opened))
     )
-    found = list(due.order_by("created_at")[:SWEPT_MAX])
+    found = list(due.order_by("?")[:SWEPT_MAX])  # by chance: nobody's many stand before another's one
     for one in found:
         try:
             go_on(one, now=now)
