@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
+from uuid import UUID
 
 from agents.evolution import population
 from agents.evolution.population import MINIMISE
 from agents.evolution.shapes import DIRECTION, PLACE, SearchFailed, schema
-from agents.models import Candidate, Step
+from agents.models import Candidate, MapItem, Step
 from tools.builtin.patching import Patch
 from tools.labels import UNTRUSTED
 from tools.spec import Box, Effect, Result, Tool
@@ -15,7 +16,10 @@ from tools.spec import Box, Effect, Result, Tool
 
 class Rank(Tool):
     """Tells how far the search is: the best so far, its diff to where it began, and whether to go on. It is over where
-    the target is reached, or where the last `patience` generations found nothing better."""
+    the target is reached, where the last `patience` generations found nothing better, or where the model wrote nothing.
+
+    Fails with `no_parents`, and with `no_candidates` where not one was written in the first generation.
+    """
 
     name: ClassVar[str] = "evolve.rank"
     summary: ClassVar[str] = "The best candidate of a search so far, as a patch, and whether to go on."
@@ -55,13 +59,17 @@ class Rank(Tool):
         target = arguments.get("target")
         reached = target is not None and (best.score == target or population.better(best.score, target, direction))
         stale = generation - best.generation >= arguments.get("patience", 2)
+        written = Candidate.objects.filter(job_id=job_id, generation=generation).exists()
+        if generation == 1 and not written:
+            raise SearchFailed("no_candidates", f"No candidate could be written: {_why_none(job_id)}")
         counts = list(Candidate.objects.filter(job_id=job_id, generation__gt=0).values_list("viable", flat=True))
         words = f"{best.score:g}, from {origin.score:g}" if improved else f"nothing better than {origin.score:g}"
+        words += "" if written else f"; no candidate could be written: {_why_none(job_id)}"
         return Result(
             ok=True,
-            summary=f"After generation {generation}: {words}",
+            summary=f"After generation {generation}: {words}"[:300],
             data={
-                "go_on": not reached and not stale,
+                "go_on": written and not reached and not stale,
                 "improved": improved,
                 "origin": origin.score,
                 "best": best.score,
@@ -96,6 +104,12 @@ class Apply(Patch):
 
     def describe(self, arguments: Mapping[str, Any]) -> str:
         return f"{super().describe(arguments)}: {arguments['origin']:g} becomes {arguments['best']:g}"
+
+
+def _why_none(job_id: UUID) -> str:
+    """What the last of the steps that asked the model failed of."""
+    failed = MapItem.objects.filter(step__job_id=job_id, step__tool="evolve.propose").exclude(error="")
+    return failed.order_by("-pk").values_list("error", flat=True).first() or "the model was not asked."
 
 
 def _table(best_first: list[Candidate]) -> str:

@@ -60,8 +60,8 @@ def _measured(box: Box, copy: Path, command: Sequence[str], *, runs: int, timeou
         ended = box.run(list(command), cwd=copy, timeout_s=timeout_s, profile="read")
         if ended.ended_by == "cancelled":
             raise ToolFailed("It was cancelled.", transient=True)
-        output = _tail(ended)
         score = _score(ended.stdout) if ended.ok else None
+        output = _tail(ended, timeout_s, score)
         if score is None:
             return Measured(score=None, output=output)
         scores.append(score)
@@ -85,8 +85,15 @@ def _score(stdout: str) -> float | None:
     return score if math.isfinite(score) else None
 
 
-def _tail(ended: Completed) -> str:
-    how = f"[{ended.ended_by}]" if ended.ended_by else f"[exit code {ended.exit_code}]"
+def _tail(ended: Completed, timeout_s: float, score: float | None) -> str:
+    """The end of what it wrote, and how it ended where that explains why there is no score."""
+    how = f"[exit code {ended.exit_code}]"
+    if ended.ended_by == "timeout":
+        how = f"[it took longer than {timeout_s:g} s]"
+    elif ended.ended_by:
+        how = f"[{ended.ended_by}]"
+    elif ended.ok and score is None:
+        how = "[its last line is no number]"
     said = "\n".join(part for part in (ended.stdout.rstrip(), ended.stderr.rstrip(), how) if part)
     return said[-OUTPUT_MAX:]
 
