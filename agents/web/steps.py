@@ -20,7 +20,7 @@ from agents.web.words import between, duration, readable, size
 from approvals.models import ApprovalRequest
 from approvals.visible import visible
 
-THINK = "llm.think"
+THINK, DRAFT = "llm.think", "llm.draft_workflow"
 ARGUMENTS_LIMIT_CHARS = 40_000
 OUTPUT_LIMIT_CHARS = 100_000  # of a result's text on the page; the API has all of it
 
@@ -238,6 +238,7 @@ class Panel:
     requests: list[ApprovalRequest]
     attempts: list[AttemptLine]
     summary: str
+    draft: str  # the address of the workflow that the step drafted
     text: str
     cut: str
     truncated: str
@@ -283,6 +284,7 @@ def panel_of(step: Step, work: Work, now: datetime) -> Panel:
             for one in attempts
         ],
         summary=readable(str(result.get("summary") or "")),
+        draft=str(_object(result.get("data")).get("address") or "") if step.tool == DRAFT else "",
         text=text[:OUTPUT_LIMIT_CHARS],
         cut=size(len(text) - OUTPUT_LIMIT_CHARS) if len(text) > OUTPUT_LIMIT_CHARS else "",
         truncated=size(truncated) if isinstance(truncated, int) and truncated > 0 else "",

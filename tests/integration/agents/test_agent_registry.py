@@ -153,6 +153,7 @@ def test_a_workflow_is_drafted_from_words_and_waits_for_a_person(settings, endpo
     assert draft.definition == {"name": "twice", **DRAFT}
     assert "Only twice." in draft.note
     assert job.tokens_used > 0
+    assert f'href="{draft.get_absolute_url()}"' in client.get(f"/jobs/{job.pk}/").content.decode()
     assert client.post("/workflows/describe", {"name": "twice", "problem": "Again."}).status_code == 422
     sent = client.post("/workflows/describe", {"name": "never", "problem": "hopeless"})
     job = run_all(Job.objects.get(pk=sent.url.strip("/").split("/")[-1]))
