@@ -116,16 +116,20 @@ def propose(new: New, *, actor: Actor, now: datetime) -> tuple[Memory, bool]:
 
 @transaction.atomic
 def write(new: New, *, by: User, now: datetime, only_propose: bool = False) -> Memory:
-    """A person's own words: admitted at once where they may decide so, else (or where they `only_propose`) proposed.
+    """A person's own words: admitted at once where they may decide so, else (or where they `only_propose`) proposed. Whoever
+    may decide brings back what was rejected or forgotten.
 
     Raises:
         InvalidInput
     """
     made, is_new = _write(new, Memory.State.PROPOSED, now=now)
-    if not is_new:
-        return made
-    _recorded(Event.MEMORY_PROPOSED, made, Actor.user(by.pk))
-    if may_decide(by, made) and not only_propose:
+    decides = may_decide(by, made) and not only_propose
+    if decides and made.state == Memory.State.FORGOTTEN:  # its row stays empty, and gives its place to another
+        Memory.objects.filter(pk=made.pk).update(key=f"forgotten:{made.pk}")
+        made, is_new = _write(new, Memory.State.PROPOSED, now=now)
+    if is_new:
+        _recorded(Event.MEMORY_PROPOSED, made, Actor.user(by.pk))
+    if decides and made.state != Memory.State.ADMITTED:
         admit(made, actor=Actor.user(by.pk), by=by, why="", now=now)
     return made
 

@@ -192,6 +192,18 @@ def test_what_is_forgotten_is_gone_and_is_not_learned_again():
     assert not any("drawer" in one.body for one in told)
 
 
+@pytest.mark.parametrize("verdict", ["reject", "forget"])
+def test_only_whoever_may_decide_brings_back_what_was_not_wanted(verdict):
+    memory, ada, eve = remember("Ships on Friday.", state="proposed"), user("ada"), user("eve")
+    keeping.decide(memory, verdict, by=ada, now=timezone.now())
+    place = Place(repository=repository())
+    own = {"kind": "fact", "text": memory.text or "Ships on Friday.", "place": place, "origin": "person"}
+    for person, found in ((eve, []), (ada, ["Ships on Friday."]), (ada, ["Ships on Friday."])):
+        new = New(**own, key=keeping.key_of(place, own["text"]), untrusted=False, by=person)
+        made = keeping.write(new, by=person, now=timezone.now())
+        assert (find("friday"), made.state == "admitted") == (found, bool(found))
+
+
 def test_only_those_decide_whose_it_is():
     memory = remember("Ships on Friday.", state="proposed")
     with pytest.raises(NotAllowed):
