@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Value
 
@@ -78,6 +79,12 @@ class Agent(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Labels are texts by name: whatever else JSON holds would stop the jobs that bear them."""
+        labels = self.labels
+        if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+            raise ValidationError({"labels": 'An object of texts, such as {"team": "web"}.'})
 
 
 class AgentVersion(models.Model):

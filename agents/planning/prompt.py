@@ -36,18 +36,22 @@ class Around:
     plan: Plan | None
 
 
-def look(job: Job, *, round: int, max_replans: int) -> Around:
-    """Reads the rows."""
+def tools_of(job: Job) -> list[Tool]:
+    """Those that a plan of the job may call."""
     profile = profiles.of(job)
     tools = functions.offered(profile.tools if profile else defaults.TOOLS)
-    tools = [tool for tool in tools if grants.covers(job.grant, tool)]
+    return [tool for tool in tools if grants.covers(job.grant, tool)]
+
+
+def look(job: Job, *, round: int, max_replans: int) -> Around:
+    """Reads the rows."""
     steps = list(Step.objects.filter(job=job, parent=None).order_by("seq"))
     room = job.max_steps - len(steps) - ROOM_FOR_NEXT
     left = max(0, max_replans - max(0, round - 2))
     return Around(
         job=job,
         round=round,
-        tools=tools,
+        tools=tools_of(job),
         ended=frozenset(step.key for step in steps),
         room=max(0, room),
         last=round > 1 + max_replans or room < 1,

@@ -112,7 +112,7 @@ def context(
         "before": before,
         "editable": editable,
         "answerable": asked,
-        "tools": [tool.name for tool in prompt.look(job, round=1, max_replans=0).tools] if editable else [],
+        "tools": [tool.name for tool in prompt.tools_of(job)] if editable else [],
         "general": [what for where, what in problems if _place(where) is None],
         "typed": typed is not None,
         "note": note,

@@ -1,6 +1,7 @@
 """Agents by API: their profiles, versions, records and teams."""
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from agents import profiles
@@ -62,6 +63,8 @@ def test_a_profile_is_changed_as_a_version_by_those_who_may():
     assert change(root, version=2, role="Mends code").json()["number"] == 2  # it says so already
     problem(change(root, version=2, route="nowhere"), 400, "invalid_input", "route")
     problem(change(root, version=2, max_steps=0, colour="red"), 400, "invalid_input", "max_steps", "colour")
+    with pytest.raises(ValidationError, match="An object of texts"):  # as the back office would write it
+        Agent(name="x", instructions="x", tools=["*"], labels={"team": ["a"]}).full_clean()
     agent.refresh_from_db()
     assert (agent.role, AgentVersion.objects.filter(agent=agent).count()) == ("Mends code", 2)
     assert web.signed_in(user("eve")).get("/agents/profiles/helper/").status_code == 200

@@ -99,6 +99,45 @@ def test_a_plan_is_drawn_changed_and_let_run():
     assert "mark-succeeded" in get(ada, there)
 
 
+def test_two_who_change_a_plan_at_once_lose_nothing_that_they_typed():
+    job = proposed()
+    plan, there = Plan.objects.get(job=job), f"/jobs/{job.pk}/plan/"
+    ada, root = web.signed_in(user("ada")), web.signed_in(user("root", is_superuser=True))
+    assert root.post(there, form(plan, note="Mine first.", **{"reason-1": "As root says."})).status_code == 302
+    checked = ada.post(there, form(plan, action="check", **{"reason-1": "As ada says."})).content.decode()
+    assert 'name="number" value="1"' in checked  # a look at the drawing is no look at what root wrote
+    late = ada.post(there, form(plan, **{"reason-1": "As ada says."}))
+    html = late.content.decode()
+    assert late.status_code == 422
+    for said in ("Plan 1 was replaced by plan 2 meanwhile", "not saved", "As ada says.", 'name="number" value="2"'):
+        assert said in html, said
+    strict(html)
+    assert Plan.objects.count() == 2
+    assert ada.post(there, form(plan, number="2", **{"reason-1": "As ada says."})).status_code == 302
+    assert Plan.objects.get(number=3).steps[0]["reason"] == "As ada says."
+    for number in ("²", "9" * 30, "-1", ""):  # of no plan
+        assert ada.post(there, {"action": "run", "number": number}).status_code == 302
+    assert states(job)["review-1"] == "waiting_approval"
+
+
+def test_a_step_that_is_left_out_leaves_no_hole_and_what_is_wrong_stays_as_it_was_typed():
+    job = proposed()
+    plan, there, ada = Plan.objects.get(job=job), f"/jobs/{job.pk}/plan/", web.signed_in(user("ada"))
+    wrong = ada.post(there, form(plan, **{"tool-2": "test.nothing", "arguments-3": '{"text": "a\\u0000"}'}))
+    html = wrong.content.decode()
+    assert wrong.status_code == 422
+    assert "<option selected>test.nothing</option>" in html and "There is no tool" in html and "NUL" in html
+    assert ada.post(there, form(plan, note="a\0b")).status_code == 422
+    assert ada.post(there, form(plan, **{"drop-2": "on"})).status_code == 302
+    assert [(one["key"], one["needs"]) for one in Plan.objects.get(job=job, number=2).steps] == [
+        ("look", []),
+        ("ship", ["look"]),
+    ]
+    html = get(ada, there)
+    assert 'id="arrow-narrow"' in html  # the picture for phones, two steps across
+    assert html.count("url(#arrow-narrow)") == 1
+
+
 def test_policy_holds_for_what_a_person_writes_too():
     job = proposed()
     publish(("test.once", "deny"), ("*", "allow"))
@@ -113,10 +152,6 @@ def test_a_stranger_neither_sees_nor_changes_a_plan():
     job = proposed()
     there, plan = f"/jobs/{job.pk}/plan/", Plan.objects.get(job=job)
     assert web.signed_in(user("eve")).get(there).status_code == 404
-    reader = (
-        user("bob", permissions=("agents.view_job",)) if False else user("root", is_superuser=True) if False else None
-    )
-    assert reader is None
     assert web.signed_in(user("eve")).post(there, form(plan)).status_code == 404
     assert Client().get(there).status_code == 302
 
@@ -170,6 +205,10 @@ def test_the_pages_of_agents_tell_success_spend_and_versions():
         )  # fmt: skip
     jobs.agent("helper", capabilities=["code"], role="Mends code", instructions="Be brief.\nRun the tests.")
     ended(Agent.objects.get(name="helper"), "succeeded")
+    assert "was changed since" not in get(web.signed_in(user("ada")), "/agents/profiles/helper/")
+    Agent.objects.filter(name="helper").update(max_steps=7)
+    html = get(web.signed_in(user("ada")), "/agents/profiles/helper/")
+    assert "was changed since" in html and "7 steps" in html  # what it is told is what it is told now
     team = Team.objects.create(name="menders", lead=agent)
     TeamMember.objects.create(team=team, agent=jobs.agent("reader"), part="Reads")
     ada = web.signed_in(user("ada"))
