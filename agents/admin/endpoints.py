@@ -1,7 +1,6 @@
 """Model endpoints and routes."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from django import forms
 from django.contrib import admin, messages
@@ -9,11 +8,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
-from agents.llm.gateway import ASKS_AS
-from agents.llm.routing import host_of
+from agents.llm.checking import address_problem, key_problem, route_problem
 from agents.models import Capability, ModelEndpoint, ModelRoute, RouteEntry
 from tools.secrets.models import SecretHandle
-from tools.secrets.patterns import fits, fits_host
 
 AT_LEAST_ONE = ("context_tokens", "output_tokens", "max_running", "calls_a_minute", "tokens_a_minute", "dimensions")
 PRICES = ("prompt_price", "cached_price", "completion_price")
@@ -56,41 +53,6 @@ class EndpointForm(forms.ModelForm):
             if problem:
                 self.add_error("key", problem)
         return cleaned
-
-
-def address_problem(value: str) -> str:
-    """Why an endpoint cannot stand at this address, in words; "" where it can."""
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError as error:
-        return f"This is no address: {error}."
-    if parts.scheme not in ("https", "http"):
-        return "An address starts with https:// (or http:// for a server of your own)."
-    if not parts.hostname or port == 0 or any(char.isspace() for char in value):
-        return "This is no address: https://host/v1, or http://host:port/v1."
-    if parts.username or parts.password:
-        return "No name or password in the address: a key is a secret handle."
-    if parts.query or parts.fragment:
-        return "Leave off what stands behind the path."
-    if value.endswith("/chat/completions"):
-        return "Leave /chat/completions off: the address ends in /v1 or the like."
-    return ""
-
-
-def key_problem(name: str, base_url: str) -> str:
-    """Why the key would be refused to calls there, in words; "" where it would not."""
-    handle = SecretHandle.objects.filter(name=name).first()
-    host = host_of(base_url)
-    if handle is None:
-        return f"There is no secret handle {name!r} any more."
-    if not handle.enabled:
-        return f"The secret handle {name} is switched off."
-    if not fits_host(handle.hosts, host):
-        return f"The secret handle {name} may not be sent to {host}: add it to the handle's hosts."
-    if not fits(handle.tools, ASKS_AS):
-        return f"The secret handle {name} is not for {ASKS_AS}: add llm.* to the handle's tools."
-    return ""
 
 
 @admin.register(ModelEndpoint)
@@ -154,7 +116,6 @@ class ModelRouteAdmin(ModelAdmin):
 
     def save_related(self, request: HttpRequest, form: forms.ModelForm, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
-        able = ModelEndpoint.objects.filter(pk__in=form.instance.entries.values("endpoint"), enabled=True)
-        if not able.filter(capabilities__contains=[Capability.CHAT, Capability.TOOLS]).exists():
-            text = f"No enabled endpoint of the route {form.instance.name} answers and calls functions: agents that take it fail."
-            messages.warning(request, text)
+        problem = route_problem(form.instance)
+        if problem:
+            messages.warning(request, problem)

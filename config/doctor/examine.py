@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from config.doctor import database, installation, machine, plugins, room, secrets, services
+from config.doctor import database, installation, machine, models, plugins, room, secrets, services
 from config.doctor.finding import Finding, fail
 
 Look = Callable[[], Iterator[Finding]]
@@ -26,6 +26,7 @@ INSTALLATION: dict[str, Look] = {
     "audit log": installation.audit_log,
     "policies": installation.policies,
     "agents": installation.agents,
+    "model endpoints": models.endpoints,
     "secret handles": secrets.handles,
     "plugins": plugins.tools,
     "workers": installation.workers,

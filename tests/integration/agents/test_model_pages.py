@@ -12,6 +12,7 @@ from django.utils import timezone
 from agents.models import Job, LlmCall, ModelEndpoint, ModelRoute, RouteEntry
 from agents.web.bars import REST, SERIES_MAX, stacked
 from agents.web.jobpage import _cost
+from config.doctor.models import endpoints as doctor
 from tests.factories import jobs
 from tests.factories.people import user
 from tests.integration.agents import web
@@ -152,7 +153,20 @@ def test_a_route_that_cannot_work_says_so():
     assert answer.status_code == 200 and "main is the default route" in answer.content.decode()
     del form["is_default"]
     html = client.post("/admin/agents/modelroute/add/", form, follow=True).content.decode()
-    assert "No enabled endpoint of the route second answers and calls functions" in html
+    told = "No enabled endpoint of the route second answers and calls functions"
+    assert told in html
+    (finding,) = doctor()
+    assert finding.level == "warn" and told in finding.says and "main" in finding.says
+
+
+def test_the_doctor_finds_what_was_right_when_it_was_entered():
+    assert [one.level for one in doctor()] == ["ok"]
+    one = ModelEndpoint.objects.create(name="x", base_url="https://models.example/v1", model="m", key="gone")
+    told = [one.says for one in doctor()]
+    assert "x: There is no secret handle 'gone' any more." in told[0] and "no route is the default" in told[1]
+    RouteEntry.objects.create(route=ModelRoute.objects.create(name="main", is_default=True), endpoint=one)
+    SecretHandle.objects.create(name="gone", place="gone", tools=["llm.*"], hosts=["models.example"])
+    assert [(one.level, one.says) for one in doctor()] == [("ok", "1 in use")]
 
 
 def test_what_a_job_spent_is_shown_with_and_without_a_limit():
