@@ -12,7 +12,7 @@ from agents.evaluation.table import Line
 ROW, TOP, BAR = 62, 24, 14
 _STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#1f2328}.quiet{fill:#59636e;font-size:12px}"
-    ".ground{fill:#e7eaee}.bar{fill:#2f6fde}.whisker{stroke:#1f2328;stroke-width:1.5}.rule{stroke:#d1d9e0}"
+    ".ground{fill:#e7eaee}.bar{fill:#2f6fde}.whisker{stroke:#1f2328;stroke-width:3}.rule{stroke:#d1d9e0}"
 )
 
 
@@ -29,7 +29,7 @@ class Row:
     bar_width: str
     low_x: str
     high_x: str
-    middle_y: float
+    whisker_y: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def svg(lines: Sequence[Line], *, title: str) -> str:
             f'<text class="quiet" x="0" y="{row.said_y}">{escape(row.said)}</text>',
             f'<rect class="ground" x="0" y="{row.bar_y}" width="100%" height="{row.bar_height}"/>',
             f'<rect class="bar" x="0" y="{row.bar_y}" width="{row.bar_width}" height="{row.bar_height}"/>',
-            f'<line class="whisker" x1="{row.low_x}" x2="{row.high_x}" y1="{row.middle_y:g}" y2="{row.middle_y:g}"/>',
+            f'<line class="whisker" x1="{row.low_x}" x2="{row.high_x}" y1="{row.whisker_y}" y2="{row.whisker_y}"/>',
         ]
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -89,5 +89,5 @@ def _row(place: int, line: Line) -> Row:
         bar_width=f"{100 * line.success:.2f}%",
         low_x=f"{100 * line.low:.2f}%",
         high_x=f"{100 * line.high:.2f}%",
-        middle_y=name_y + 22 + BAR / 2,
+        whisker_y=name_y + 22 + BAR + 5,
     )

@@ -1,10 +1,12 @@
 """A search for better files: real engine, policies, sandbox and scoring; the scripted server writes the candidates."""
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
-from agents.evolution import population
+from agents.evolution import picture, population
 from agents.evolution.example import create
 from agents.models import Candidate, Job, LlmCall, PromptUse, Repository
 from agents.prompts.shipped import ensure_prompts
@@ -17,7 +19,9 @@ from approvals.models import ApprovalRequest
 from audit.models import Record
 from tests.factories import scripted_server
 from tests.factories.people import user
+from tests.integration.agents import web
 from tests.integration.agents.driving import run_all, states, step_of
+from tests.integration.agents.test_web_pages import strict
 from tools.workspaces import workspace_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,14 +58,16 @@ def remote(settings, tmp_path):
         yield
 
 
-def search(**inputs) -> Job:
+def search(max_tokens: int | None = None, **inputs) -> Job:
     given = {
         "paths": ["primes.py"],
         "command": ["python3", "fitness.py"],
         "goal": "Fewer steps; the same answer.",
         **inputs,
     }
-    payload = {"workflow": "evolve", "repository": "primes", "inputs": given}
+    payload: dict[str, Any] = {"workflow": "evolve", "repository": "primes", "inputs": given}
+    if max_tokens is not None:
+        payload["max_tokens"] = max_tokens
     job, _ = submit(payload, user=user("ada"), now=timezone.now())
     return run_all(job, rounds=400)
 
@@ -93,6 +99,15 @@ def test_a_slow_function_becomes_faster_and_people_let_it_in(remote):
     assert len(steps) == 3 * 2 == PromptUse.objects.filter(job=job).count()
     assert {one.proposed_by_id for one in found.values() if one.generation} <= steps
     assert Record.objects.filter(event="step.confirmed", target_id__in=[str(one) for one in steps]).count() == 6
+    client = web.signed_in(user("ada"))
+    shown = client.get(f"/jobs/{job.pk}/search")
+    assert f"{picture.came_of(found['0.0'])} became {picture.came_of(best)}" in shown.text
+    assert shown.text.count("<circle") == len(found)
+    strict(shown.text)
+    assert "wrong" in client.get(f"/jobs/{job.pk}/search?candidate=1.0&part=1").text
+    assert client.get(f"/jobs/{job.pk}/search?candidate=9.9").status_code == 404
+    assert f"/jobs/{job.pk}/search" in client.get(f"/jobs/{job.pk}/").text
+    assert web.signed_in(user("zoe")).get(f"/jobs/{job.pk}/search").status_code == 404
     assert 0 < job.tokens_used <= sum(one.prompt_tokens + one.completion_tokens for one in asked)
 
 
@@ -110,10 +125,14 @@ def test_a_search_without_progress_ends_early_and_asks_nobody(remote):
     assert not ApprovalRequest.objects.filter(parent_id=str(job.pk)).exists()
 
 
-def test_files_without_a_score_begin_no_search_and_a_dangerous_command_asks(remote):
+def test_a_search_says_why_it_cannot_go_on_and_a_dangerous_command_asks(remote):
     job = search(command=["python3", "-m", "compileall", "-q", "."])
     assert job.state == JobState.FAILED
-    assert step_of(job, "begin").error_code == "origin_fails"
+    begin = step_of(job, "begin")
+    assert (begin.error_code, "its last line is no number" in begin.error) == ("origin_fails", True)
+    job = search(max_tokens=10, population=1, command=["echo", "1"])
+    assert (job.state, step_of(job, "rank_1").error_code) == (JobState.FAILED, "no_candidates")
+    assert "budget" in job.outcome
     job = search(command=["rm", "-rf", "/"])
     assert states(job)["begin"] == "waiting_approval"
 

@@ -163,11 +163,10 @@ def test_two_versions_of_a_prompt_are_compared_on_the_same_cases():
     before = Job.objects.count()
     assert running.go_on(made, now=timezone.now()) is True
     assert Job.objects.count() == before
-    needs_more = published(
-        KIND.replace("variables:", "variables:\n  mood: {type: string}").replace("Be", "{{ mood }}: be")
-    )
+    more = KIND.replace("variables:", "variables:\n  mood: {type: string}").replace("Greet", "Greet in {{ mood }} mood")
+    draft = versions.save_draft(more, by=None, now=timezone.now())
     with pytest.raises(InvalidInput, match="does not fit prompt:greet@3"):
-        running.start(suite.of_prompt(second), [f"prompt:{needs_more}"], by=user("ada"), now=timezone.now())
+        running.start(suite.of_prompt(second), [f"prompt:{draft}"], by=user("ada"), now=timezone.now())
 
 
 def test_the_sweeper_settles_what_nobody_looks_at_and_what_is_cancelled_is_not_judged():

@@ -46,6 +46,19 @@ def test_arms_are_compared_on_the_trials_that_both_have_ended():
     assert "20%" in said
 
 
+def test_bounds_hold_for_all_but_the_first_and_nothing_judged_holds_none():
+    trials = [Tried("c", "a", False), Tried("c", "b", True, cost=Decimal("0.5"), latency_ms=3000)]
+    assert table.Bounds(success=1.0, no_worse=True, tokens=100).missed(trials, ["a", "b"]) == []
+    assert table.Bounds(success=0.5).missed(trials[:1], ["a"]) == ["a passed 0.0%, less than 50.0%."]
+    missed = table.Bounds(cost=Decimal("0.1"), tokens=99, latency_ms=2500.0).missed(trials, ["a", "b"])
+    assert [one.split()[1] for one in missed] == ["cost", "took", "took"]
+    assert table.Bounds(no_worse=True).missed(trials, ["b", "a"]) == ["a passed 1 fewer than b."]
+    dropped = [Tried("c", "a", None, why="It was cancelled.")]
+    assert table.Bounds(cost=Decimal(1)).missed(dropped, ["a"]) == ["a: nothing was judged."]
+    (line,) = table.lines(dropped, ["a"])
+    assert (line.waiting, line.dropped) == (0, 1)
+
+
 def test_the_picture_is_svg_with_a_bar_an_arm():
     made = picture.svg(table.lines([Tried("c", "<a>", True), Tried("c", "b", False)], ["<a>", "b"]), title="A & B")
     root = ElementTree.fromstring(made)

@@ -4,10 +4,14 @@ from uuid import uuid4
 
 import pytest
 
-from agents.evolution import population
+from agents.evolution import picture, population
+from agents.evolution.example import FILES
 from agents.evolution.measure import _score
+from agents.evolution.measuring import Begin
+from agents.llm.scripted import searching
 from agents.models import Candidate
 from tools.builtin import unified
+from tools.errors import InvalidArguments
 
 
 def test_parents_are_the_same_whenever_they_are_asked_for():
@@ -57,3 +61,41 @@ def test_a_patch_gives_exactly_the_new_text(old, new):
 )
 def test_the_last_line_is_the_score(printed, score):
     assert _score(printed) == score
+
+
+def test_the_picture_of_a_search_leads_from_the_origin_to_the_best():
+    origin = Candidate(generation=0, number=0, operator="origin", viable=True, score=1000.0)
+    good = Candidate(generation=1, number=0, operator="mutate", parents=[origin.pk], viable=True, score=100.0)
+    bad = Candidate(generation=1, number=1, operator="mutate", parents=[origin.pk], viable=False)
+    best = Candidate(generation=2, number=0, operator="cross", parents=[good.pk, origin.pk], viable=True, score=10.0)
+    found = picture.draw([origin, good, bad, best], "min")
+    assert [dot.mark for dot in found.dots] == ["viable", "viable", "failed", "best"]
+    assert [line.best for line in found.lines] == [True, False, True, True]
+    high, middle, low = (dot.y for dot in (found.dots[0], found.dots[1], found.dots[3]))
+    assert middle == pytest.approx((high + low) / 2)  # a factor of ten each
+    assert found.dots[2].y > low
+    assert [x for x, _ in found.generations] == ["16.67%", "50.00%", "83.33%"]
+    assert picture.draw([], "max").dots == []
+    assert picture.draw([origin], "max").dots[0].mark == "best"
+
+
+@pytest.mark.parametrize("command", [["python3", "-B", "./slow.py"], ["./slow.py"], ["sh", "slow.py", "x"]])
+def test_what_measures_is_not_among_what_may_change(command):
+    with pytest.raises(InvalidArguments, match="any score"):
+        Begin().check({"paths": ["slow.py"], "command": command})
+    Begin().check({"paths": ["slow.py"], "command": ["python3", "fitness.py", "slow.py"]})
+    Begin().check({"paths": ["slow.py"], "command": ["wc", "-c", "slow.py"]})
+
+
+def test_the_stand_in_climbs_from_the_example_to_the_sieve():
+    text = (FILES / "primes.py.txt").read_text()
+    ideas = []
+    for _ in range(5):
+        answer = searching.candidate(f"<files>\nscore 1\n--- primes.py\n{text}\n</files>")
+        assert answer["files"][0]["text"] != text
+        text = answer["files"][0]["text"]
+        namespace = {}
+        exec(text, namespace)  # noqa: S102
+        assert namespace["primes"](30) == [2, 3, 5, 7, 11, 13, 17, 19, 23, 29]
+        ideas.append(answer["idea"])
+    assert len(set(ideas[:4])) == 4
