@@ -5,6 +5,7 @@ everything where they hold that permission on the whole server. Superusers see e
 does not exist.
 """
 
+from collections.abc import Collection
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -12,7 +13,7 @@ from django.db.models import Q, QuerySet
 from guardian.models import GroupObjectPermission, UserObjectPermission
 from guardian.shortcuts import get_objects_for_user
 
-from agents.errors import NotAllowed, NotVisible
+from agents.errors import NotAllowed, NotVisible, UnknownAgent, UnknownRepository
 from agents.models import Agent, Job, Memory, Prompt, Repository, Step
 from approvals.selectors import visible as visible_requests
 from tools.models import ToolDefinition
@@ -28,6 +29,11 @@ def visible_jobs(user: User | AnonymousUser) -> QuerySet[Job]:
     if user.has_perm("agents.view_job"):  # all of them
         return jobs
     return jobs.filter(Q(owner=user) | Q(pk__in=_shared_jobs(user)))
+
+
+def of_kinds(jobs: QuerySet[Job], kinds: Collection[str]) -> QuerySet[Job]:
+    """Those of the kinds that were asked for; where none was, all but turns of conversations, which are read there."""
+    return jobs.filter(kind__in=kinds) if kinds else jobs.exclude(kind=Job.Kind.CHAT)
 
 
 def _shared_jobs(user: User) -> list[UUID]:
@@ -103,6 +109,22 @@ def changeable_job(user: User | AnonymousUser, job_id: UUID | str) -> Job:
 def usable_agents() -> QuerySet[Agent]:
     """Agents that jobs may name."""
     return Agent.objects.filter(enabled=True)
+
+
+def agent_named(name: str) -> Agent:
+    """Raises UnknownAgent, also where it is switched off."""
+    agent = usable_agents().filter(name=name).first()
+    if agent is None:
+        raise UnknownAgent(f"There is no enabled agent {name!r}.", field="agent")
+    return agent
+
+
+def repository_named(name: str, user: User) -> Repository:
+    """Raises UnknownRepository, also where the user may not use it."""
+    repository = visible_repositories(user).filter(name=name).first()
+    if repository is None:
+        raise UnknownRepository(f"There is no repository {name!r} that you may use.", field="repository")
+    return repository
 
 
 def recorded_about(job_id: str) -> list[UUID | str]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,17 +9,17 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError
 from django.utils import timezone
 
 from agents import choosing
 from agents.engine import expressions, keys
 from agents.engine.expressions import InvalidExpression, templated
 from agents.engine.intake import PREPARE, NewJob, NewStep, create_job
-from agents.errors import IdempotencyConflict, InvalidInput, InvalidPlan, UnknownAgent, UnknownRepository
-from agents.models import Agent, Job, Repository, Team
+from agents.errors import InvalidInput, InvalidPlan, UnknownAgent
+from agents.models import Agent, Conversation, Job, Repository, Team
+from agents.once import once
 from agents.payload import MAX_ARGUMENTS_BYTES, JobInput, OtherCall, StepInput, parse
-from agents.selectors import usable_agents, visible_repositories
+from agents.selectors import agent_named, repository_named
 from agents.tenants import tenant_for
 from agents.workflows.compile import find as find_workflow
 from agents.workflows.compile import new_job as workflow_job
@@ -32,9 +31,6 @@ from tools.errors import InvalidArguments, ToolError, UnknownTool
 DEFAULT_AGENT = "developer"
 DEFAULT_PRIORITY = 5
 
-_KEY = re.compile(r"[\x21-\x7e]{1,200}")
-_KEY_CONSTRAINT = "job_idempotency_key"
-
 
 def submit(
     payload: Mapping[str, Any],
@@ -43,6 +39,7 @@ def submit(
     idempotency_key: str = "",
     trigger: str = "",
     took_part: Mapping[str, str] | None = None,
+    conversation: Conversation | None = None,
     now: datetime,
 ) -> tuple[Job, bool]:
     """Creates the job that `payload` describes (see `agents.payload.JobInput`); False: it was created before.
@@ -51,7 +48,7 @@ def submit(
     job, also where two submissions race.
 
     trigger: what started it where no person did, such as `schedule:nightly`; took_part: {user (primary key): part} of
-    who else had a part in it, such as the maker of the token by which it came.
+    who else had a part in it, such as the maker of the token by which it came; conversation: where it was started.
 
     Raises:
         InvalidInput (InvalidPlan, UnknownAgent, UnknownRepository): with every wrong field; nothing is written.
@@ -59,28 +56,18 @@ def submit(
         QueueFull
         KeyBusy: another job has its concurrency key, and it is not to wait.
     """
-    digest = request_sha256(payload)
-    if idempotency_key:
-        if not _KEY.fullmatch(idempotency_key):
-            raise InvalidInput("Must be 1 to 200 visible ASCII characters.", field="Idempotency-Key")
-        earlier = _earlier(user, idempotency_key, digest)
-        if earlier is not None:
-            return earlier, False
-    new = replace(new_job(payload, user=user, idempotency_key=idempotency_key, digest=digest), trigger=trigger)
-    new = replace(new, took_part=dict(took_part or {}))
-    try:
-        job = create_job(new, now=now, actor=Actor.user(user.pk))
-        if new.on_conflict == keys.CANCEL_RUNNING:
-            keys.cancel_previous(job, by=user, now=now)
-            job.refresh_from_db()
-        return job, True
-    except IntegrityError as error:
-        if not idempotency_key or _constraint(error) != _KEY_CONSTRAINT:
-            raise
-        earlier = _earlier(user, idempotency_key, digest)
-        if earlier is None:
-            raise
-        return earlier, False
+    digest = request_sha256({"chat": str(conversation.pk), "job": payload} if conversation else payload)
+
+    def make() -> Job:
+        new = new_job(payload, user=user, idempotency_key=idempotency_key, digest=digest)
+        new = replace(new, trigger=trigger, took_part=dict(took_part or {}), conversation=conversation)
+        return create_job(new, now=now, actor=Actor.user(user.pk))
+
+    job, is_new = once(make, user=user, key=idempotency_key, digest=digest)
+    if is_new and payload.get("on_conflict") == keys.CANCEL_RUNNING:
+        keys.cancel_previous(job, by=user, now=now)
+        job.refresh_from_db()
+    return job, is_new
 
 
 def new_job(payload: Mapping[str, Any], *, user: User, idempotency_key: str = "", digest: str = "") -> NewJob:
@@ -331,11 +318,7 @@ def _agent(given: JobInput) -> Agent | None:
         return team.lead
     if given.capabilities:
         return _chosen(given)
-    name = DEFAULT_AGENT if given.agent is None else given.agent
-    agent = usable_agents().filter(name=name).first()
-    if agent is None:
-        raise UnknownAgent(f"There is no enabled agent {name!r}.", field="agent")
-    return agent
+    return agent_named(DEFAULT_AGENT if given.agent is None else given.agent)
 
 
 def _team(given: JobInput) -> Team | None:
@@ -357,20 +340,4 @@ def _chosen(given: JobInput) -> Agent:
 
 
 def _repository(given: JobInput, user: User) -> Repository | None:
-    if given.repository is None:
-        return None
-    repository = visible_repositories(user).filter(name=given.repository).first()
-    if repository is None:
-        raise UnknownRepository(f"There is no repository {given.repository!r} that you may use.", field="repository")
-    return repository
-
-
-def _earlier(user: User, key: str, digest: str) -> Job | None:
-    job = Job.objects.select_related("agent", "repository", "owner").filter(owner=user, idempotency_key=key).first()
-    if job is not None and job.request_sha256 != digest:
-        raise IdempotencyConflict("This Idempotency-Key was used with another body.", job=str(job.pk))
-    return job
-
-
-def _constraint(error: IntegrityError) -> str | None:
-    return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
+    return repository_named(given.repository, user) if given.repository is not None else None

@@ -111,6 +111,7 @@ class Event(StrEnum):
     CHAT_SHARED = "chat.shared"
     CHAT_UNSHARED = "chat.unshared"
     CHAT_READ = "chat.read"
+    CHAT_DELETED = "chat.deleted"
     # the log itself
     LOG_OPENED = "log.opened"
     LOG_HEARTBEAT = "log.heartbeat"

@@ -1,6 +1,8 @@
 """Conversations, to look at; who owns one changes it on its page."""
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from agents.admin.base import ReadOnly
 from agents.models import Conversation, ConversationLink
@@ -13,6 +15,11 @@ class ConversationAdmin(ReadOnly):
     search_fields = ["id", "title", "owner__username"]
     list_select_related = ["owner", "agent", "repository"]
     date_hierarchy = "said_at"
+    exclude = ["deleted_at"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
+        """Deleted ones say nothing, and nobody owns what they leave."""
+        return super().get_queryset(request).filter(deleted_at=None)
 
 
 @admin.register(ConversationLink)

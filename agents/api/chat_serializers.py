@@ -19,6 +19,7 @@ class ConversationSerializer(serializers.ModelSerializer[Conversation]):
     agent = serializers.CharField(source="agent.name", read_only=True)
     repository = serializers.CharField(source="repository.name", default=None, allow_null=True, read_only=True)
     owner = serializers.CharField(source="owner.username", read_only=True)
+    running = serializers.UUIDField(allow_null=True, read_only=True)
 
     class Meta:
         model = Conversation
@@ -31,6 +32,7 @@ class ConversationSerializer(serializers.ModelSerializer[Conversation]):
             "agent",
             "repository",
             "owner",
+            "running",
             "summary",
             "summarised_to",
             "archived_at",

@@ -1,6 +1,5 @@
 """Conversations by API: begin, go on, read, search, share; and a job's feed as a stream of events."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -8,7 +7,7 @@ from django.db import connections
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
@@ -22,22 +21,17 @@ from agents.api.chat_serializers import (
 )
 from agents.api.requests import body, check_query, whole_number
 from agents.api.serializers import JobDetailSerializer
+from agents.api.submitting import key_of, makers, submits, submitted
 from agents.api.views import READ, WRITE, View, person
 from agents.chat import links, selectors, turns
 from agents.chat.payload import ChatChange, ChatInput, LinkInput, MessageInput
 from agents.models import Conversation, ConversationLink, Job
 from agents.payload import JobInput
 from agents.selectors import visible_job
-from agents.tokens import makers_of
 from agents.web.stream import events
 from audit.api.pagination import ByTime
 
-_KEY = OpenApiParameter(
-    "Idempotency-Key",
-    str,
-    OpenApiParameter.HEADER,
-    description="1 to 200 visible ASCII characters. The same key with the same body gives the same turn.",
-)
+_RUNNING = "The agent has not answered the last message yet (`turn_running`)."
 _MAX_SEQ = 999_999_999
 
 
@@ -72,28 +66,16 @@ class ChatList(View):
         page = self.paginate_queryset(selectors.search(talks, text))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
-    @extend_schema(
-        operation_id="begin_chat",
-        tags=["chats"],
-        request=ChatInput,
-        parameters=[_KEY],
-        responses={
-            201: TurnSerializer,
-            200: OpenApiResponse(TurnSerializer, description="This Idempotency-Key made it before."),
-            422: OpenApiResponse(description="The Idempotency-Key was used with another body."),
-            429: OpenApiResponse(description="Too many jobs are unfinished."),
-        },
-    )
+    @submits("begin_chat", tag="chats", request=ChatInput, answer=TurnSerializer)
     def post(self, request: Request) -> Response:
         """Begins a conversation with an agent. Its first turn is on its way: follow `stream`, or read it again."""
-        check_query(request, ())
-        job, new = turns.begin(body(request), user=person(request), now=timezone.now(), **_asked(request))
-        return _made(self, TurnSerializer, job, new)
+        job, new = turns.begin(body(request), **_said(request))
+        return submitted(self, TurnSerializer, job, new)
 
 
 class ChatDetail(View):
     serializer_class = ConversationSerializer
-    scopes: ClassVar[dict[str, str]] = {"PATCH": WRITE}
+    scopes: ClassVar[dict[str, str]] = {"PATCH": WRITE, "DELETE": WRITE}
 
     @extend_schema(operation_id="get_chat", tags=["chats"])
     def get(self, request: Request, talk_id: UUID) -> Response:
@@ -104,9 +86,16 @@ class ChatDetail(View):
     @extend_schema(operation_id="change_chat", tags=["chats"], request=ChatChange, responses=ConversationSerializer)
     def patch(self, request: Request, talk_id: UUID) -> Response:
         """Names it, puts it out of the list, or back."""
-        talk = selectors.own_conversation(request.user, talk_id)
-        turns.change(talk.pk, body(request), user=person(request), now=timezone.now())
+        turns.change(talk_id, body(request), user=person(request), now=timezone.now())
         return Response(self.get_serializer(selectors.own_conversation(request.user, talk_id)).data)
+
+    @extend_schema(operation_id="delete_chat", tags=["chats"], responses={204: None})
+    def delete(self, request: Request, talk_id: UUID) -> Response:
+        """Deletes it: nobody finds it any more, its links end, and the turn that runs is cancelled. Its turns and the jobs
+        that were started from it stay as jobs."""
+        check_query(request, ())
+        turns.delete(talk_id, user=person(request), now=timezone.now())
+        return Response(status=204)
 
 
 class TurnList(View):
@@ -122,49 +111,22 @@ class TurnList(View):
         page = self.paginate_queryset(selectors.turns(talk))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
-    @extend_schema(
-        operation_id="say",
-        tags=["chats"],
-        request=MessageInput,
-        parameters=[_KEY],
-        responses={
-            201: TurnSerializer,
-            200: OpenApiResponse(TurnSerializer, description="This Idempotency-Key made it before."),
-            409: OpenApiResponse(description="The agent has not answered the last message yet (`turn_running`)."),
-            422: OpenApiResponse(description="The Idempotency-Key was used with another body."),
-            429: OpenApiResponse(description="Too many jobs are unfinished."),
-        },
-    )
+    @submits("say", tag="chats", request=MessageInput, answer=TurnSerializer, conflict=_RUNNING)
     def post(self, request: Request, talk_id: UUID) -> Response:
         """Says something: the next turn."""
-        check_query(request, ())
-        talk = selectors.own_conversation(request.user, talk_id)
-        job, new = turns.say(talk.pk, body(request), user=person(request), now=timezone.now(), **_asked(request))
-        return _made(self, TurnSerializer, job, new)
+        job, new = turns.say(talk_id, body(request), **_said(request))
+        return submitted(self, TurnSerializer, job, new)
 
 
 class ChatJobs(View):
     serializer_class = JobDetailSerializer
 
-    @extend_schema(
-        operation_id="start_job_from_chat",
-        tags=["chats"],
-        request=JobInput,
-        parameters=[_KEY],
-        responses={
-            201: JobDetailSerializer,
-            200: OpenApiResponse(JobDetailSerializer, description="This Idempotency-Key made it before."),
-            422: OpenApiResponse(description="The Idempotency-Key was used with another body."),
-            429: OpenApiResponse(description="Too many jobs are unfinished."),
-        },
-    )
+    @submits("start_job_from_chat", tag="chats", request=JobInput, answer=JobDetailSerializer)
     def post(self, request: Request, talk_id: UUID) -> Response:
         """Submits a job that stands in the conversation and asks its questions there. A goal's agent and the repository
         are the conversation's where none is named."""
-        check_query(request, ())
-        talk = selectors.own_conversation(request.user, talk_id)
-        job, new = turns.start_job(talk.pk, body(request), user=person(request), now=timezone.now(), **_asked(request))
-        return _made(self, JobDetailSerializer, job, new)
+        job, new = turns.start_job(talk_id, body(request), **_said(request))
+        return submitted(self, JobDetailSerializer, job, new)
 
 
 class ChatLinks(View):
@@ -235,14 +197,7 @@ class JobStream(View):
         return response
 
 
-def _asked(request: Request) -> Mapping[str, Any]:
-    """The key of idempotency, and who else had a part in the request."""
-    key = request.headers.get("Idempotency-Key", "")
-    if "Idempotency-Key" in request.headers and not (0 < len(key) <= 200 and key.isascii() and key.isprintable()):
-        raise ValidationError({"Idempotency-Key": ["Must be 1 to 200 visible ASCII characters."]})
-    return {"key": key, "took_part": makers_of(request.auth)}
-
-
-def _made(view: View, serializer: Any, job: Job, new: bool) -> Response:
-    data = serializer(job, context=view.get_serializer_context()).data
-    return Response(data, status=201 if new else 200, headers={} if new else {"Idempotency-Replayed": "true"})
+def _said(request: Request) -> dict[str, Any]:
+    """What a message and a job have in common: who says it, when, and with whose help."""
+    check_query(request, ())
+    return {"user": person(request), "now": timezone.now(), "key": key_of(request), "took_part": makers(request)}

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from agents.api.requests import body, check_query, empty_body
 from agents.api.serializers import JobDetailSerializer, JobSerializer, SharedSerializer
+from agents.api.submitting import key_of, makers, submits, submitted
 from agents.api.views import View, person
 from agents.engine.cancel import cancel_job
 from agents.engine.control.fork import fork_job
@@ -22,37 +23,27 @@ from agents.engine.control.retry import retry_job
 from agents.errors import AlreadyDone
 from agents.models import Job
 from agents.payload import ForkInput, JobInput, RetryInput, ShareInput, parse
-from agents.selectors import changeable_job, visible_job, visible_jobs
+from agents.selectors import changeable_job, of_kinds, visible_job, visible_jobs
 from agents.sharing import share_job
 from agents.states import JOB_DONE, JobState
 from agents.submit import submit
-from agents.tokens import makers_of
 from audit.actor import Actor
 from audit.api.pagination import ByTime
 
 _FILTERS = [
+    OpenApiParameter(
+        "kind",
+        str,
+        many=True,
+        enum=Job.Kind.values,
+        description="May be given more than once. Without it: all but `chat`, the turns of conversations.",
+    ),
     OpenApiParameter("state", str, many=True, enum=JobState.values, description="May be given more than once."),
     OpenApiParameter("repository", str, description="A repository's name."),
     OpenApiParameter("parent", UUID, description="Only jobs that a step of this one started."),
     OpenApiParameter("label", str, many=True, description="`name` or `name:value`; all given must hold."),
 ]
-_IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key",
-    str,
-    OpenApiParameter.HEADER,
-    description="1 to 200 visible ASCII characters. The same key with the same body gives the same job.",
-)
 _LOCATION = OpenApiParameter("Location", OpenApiTypes.URI, OpenApiParameter.HEADER, response=[201])
-_REPLAYED = OpenApiParameter(
-    "Idempotency-Replayed",
-    str,
-    OpenApiParameter.HEADER,
-    response=[200],
-    description="`true`: the job was created by an earlier request.",
-)
-_RETRY_AFTER = OpenApiParameter(
-    "Retry-After", int, OpenApiParameter.HEADER, response=[429], description="Seconds to wait."
-)
 
 
 class JobList(View):
@@ -63,35 +54,22 @@ class JobList(View):
     @extend_schema(operation_id="list_jobs", parameters=_FILTERS, tags=["jobs"])
     def get(self, request: Request) -> Response:
         """The jobs that you may see, newest first."""
-        check_query(request, {"state", "repository", "parent", "label", "cursor", "limit"})
+        check_query(request, {"kind", "state", "repository", "parent", "label", "cursor", "limit"})
         page = self.paginate_queryset(_filtered(visible_jobs(request.user), request))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
-    @extend_schema(
-        operation_id="submit_job",
-        tags=["jobs"],
-        request=JobInput,
-        parameters=[_IDEMPOTENCY_KEY, _LOCATION, _REPLAYED, _RETRY_AFTER],
-        responses={
-            201: JobDetailSerializer,
-            200: OpenApiResponse(JobDetailSerializer, description="This Idempotency-Key made this job before."),
-            422: OpenApiResponse(description="The Idempotency-Key was used with another body."),
-            429: OpenApiResponse(description="Too many jobs are unfinished."),
-        },
-    )
+    @submits("submit_job", tag="jobs", request=JobInput, answer=JobDetailSerializer)
     def post(self, request: Request) -> Response:
         """Submits a job: a `goal` for an agent, or `steps` that run as given."""
         check_query(request, ())
-        payload = body(request)
-        key = request.headers.get("Idempotency-Key", "")
-        if "Idempotency-Key" in request.headers and not key:
-            raise ValidationError({"Idempotency-Key": ["Must not be empty."]})
-        job, created = submit(
-            payload, user=person(request), idempotency_key=key, took_part=makers_of(request.auth), now=timezone.now()
+        job, new = submit(
+            body(request),
+            user=person(request),
+            idempotency_key=key_of(request),
+            took_part=makers(request),
+            now=timezone.now(),
         )
-        data = JobDetailSerializer(job, context=self.get_serializer_context()).data
-        headers = {"Location": data["url"]} if created else {"Idempotency-Replayed": "true"}
-        return Response(data, status=201 if created else 200, headers=headers)
+        return submitted(self, JobDetailSerializer, job, new)
 
 
 class JobDetail(View):
@@ -239,9 +217,10 @@ class JobShare(View):
 def _filtered(jobs: QuerySet[Job], request: Request) -> QuerySet[Job]:
     """Raises ValidationError."""
     wrong: dict[str, Any] = {}
-    states = request.query_params.getlist("state")
-    if any(state not in JobState.values for state in states):
-        wrong["state"] = [f"Must be one of {', '.join(JobState.values)}."]
+    kinds, states = request.query_params.getlist("kind"), request.query_params.getlist("state")
+    for name, given, known in (("kind", kinds, Job.Kind.values), ("state", states, JobState.values)):
+        if not set(given) <= set(known):
+            wrong[name] = [f"Must be one of {', '.join(known)}."]
     if any("\x00" in value for values in request.query_params.lists() for value in values[1]):
         wrong["label"] = ["Must not hold a NUL character."]
     parent = request.query_params.get("parent")
@@ -249,6 +228,7 @@ def _filtered(jobs: QuerySet[Job], request: Request) -> QuerySet[Job]:
         wrong["parent"] = ["Must be the id of a job."]
     if wrong:
         raise ValidationError(wrong)
+    jobs = of_kinds(jobs, kinds)
     if parent is not None:
         jobs = jobs.filter(parent=_uuid(parent))
     if states:

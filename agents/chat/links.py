@@ -10,9 +10,10 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 
 from agents.chat.payload import LinkInput
+from agents.chat.selectors import holding
 from agents.errors import NotAllowed, NotNow, NotVisible
 from agents.models import Conversation, ConversationLink
 from agents.payload import parse
@@ -75,11 +76,6 @@ def open_link(secret: str, *, by: User, now: datetime) -> ConversationLink:
     if by.pk != link.conversation.owner_id:
         _record(Event.CHAT_READ, link, by, {})
     return link
-
-
-def holding(now: datetime) -> Any:
-    """The links that have not ended."""
-    return ConversationLink.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
 
 
 def _own(talk: Conversation, by: User) -> None:

@@ -1,23 +1,31 @@
 """Which conversations a user sees, and what is found in them."""
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.postgres.search import SearchQuery, SearchVector
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 
 from agents.errors import NotAllowed, NotVisible
-from agents.models import Conversation, Job
+from agents.models import Conversation, ConversationLink, Job, Memory
+from agents.states import JOB_DONE
 
 _WORD = re.compile(r"\w+")
 WORDS_MOST = 12
 
 
 def visible_conversations(user: User | AnonymousUser) -> QuerySet[Conversation]:
-    """The user's own, the one that was last written in first; superusers, and who may view conversations, see all."""
-    talks = Conversation.objects.select_related("agent", "repository", "owner")
+    """The user's own, the one that was last written in first; superusers, and who may view conversations, see all.
+    Deleted ones are seen by nobody. `running`: the turn that the agent is at."""
+    at_it = Job.objects.filter(conversation=OuterRef("pk"), kind=Job.Kind.CHAT).exclude(state__in=JOB_DONE)
+    talks = (
+        Conversation.objects.filter(deleted_at=None)
+        .select_related("agent", "repository", "owner")
+        .annotate(running=Subquery(at_it.order_by().values("pk")[:1]))
+    )
     if not user.is_authenticated or not user.is_active:
         return talks.none()
     if user.is_superuser or user.has_perm("agents.view_conversation"):
@@ -33,8 +41,14 @@ def visible_conversation(user: User | AnonymousUser, talk_id: UUID) -> Conversat
     return talk
 
 
-def own_conversation(user: User | AnonymousUser, talk_id: UUID) -> Conversation:
-    """Raises NotVisible, NotAllowed."""
+def own_conversation(user: User | AnonymousUser, talk_id: UUID, *, locked: bool = False) -> Conversation:
+    """locked: until the transaction's end no other message is said in it, and nobody changes or deletes it.
+
+    Raises:
+        NotVisible, NotAllowed
+    """
+    if locked:
+        Conversation.objects.select_for_update(of=("self",)).filter(pk=talk_id).only("pk").first()
     talk = visible_conversation(user, talk_id)
     if talk.owner_id != user.pk:
         raise NotAllowed("This is somebody else's conversation.")
@@ -73,6 +87,36 @@ def excerpt(talk: Conversation, text: str) -> str:
     at = whole.lower().find(words[0].lower())
     start = max(0, at - 60)
     return f"{'…' if start else ''}{whole[start : start + 200]}{'…' if len(whole) > start + 200 else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What stays of a conversation that is deleted: how many turns, jobs that were started from it (those of them that
+    have not ended), memories of these; and the links that end."""
+
+    turns: int
+    jobs: int
+    unfinished: int
+    memories: int
+    links: int
+
+
+def kept(talk: Conversation, *, now: datetime) -> Kept:
+    """What deleting it would leave, and end."""
+    is_turn = Q(kind=Job.Kind.CHAT)
+    jobs = Job.objects.filter(conversation=talk).aggregate(
+        turns=Count("pk", filter=is_turn),
+        jobs=Count("pk", filter=~is_turn),
+        unfinished=Count("pk", filter=~is_turn & ~Q(state__in=JOB_DONE)),
+    )
+    memories = Memory.objects.filter(job__conversation=talk).exclude(state=Memory.State.FORGOTTEN)
+    return Kept(**jobs, memories=memories.count(), links=holding(now).filter(conversation=talk).count())
+
+
+def holding(now: datetime) -> QuerySet[ConversationLink]:
+    """The links that have not ended: neither by their time, nor by their owner, nor with their conversation."""
+    lasts = Q(expires_at=None) | Q(expires_at__gt=now)
+    return ConversationLink.objects.filter(lasts, revoked_at=None, conversation__deleted_at=None)
 
 
 def turns(talk: Conversation, *, until: datetime | None = None) -> QuerySet[Job]:

@@ -1,22 +1,26 @@
 """Titles and transcripts. Pure."""
 
-import re
 from collections.abc import Sequence
 
 from agents.models import Job
+from approvals.visible import hidden, visible
 
 TRANSCRIPT_CHARS = 160_000
 PART_CHARS = 16_000
-_HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+")
 
 
 def one_line(text: str, limit: int) -> str:
     """The text on one line, without characters that hide or turn it, cut at a word where it is too long."""
-    flat = " ".join(_HIDDEN.sub(" ", text).split())
+    flat = " ".join("".join(" " if hidden(letter) else letter for letter in text).split())
     if len(flat) <= limit:
         return flat
     head = flat[: limit - 1]
     return f"{head.rsplit(' ', 1)[0] if ' ' in head[limit // 2 :] else head}…"
+
+
+def shown(text: str) -> str:
+    """The text with marks for what hides in it or turns it; lines end as they do in forms or not, it is the same."""
+    return visible(text.replace("\r\n", "\n"))
 
 
 def transcript(summary: str, jobs: Sequence[Job]) -> str:

@@ -69,7 +69,8 @@ class Title(_OfTurn):
         title = texts.one_line(str(value.get("title", "")), TITLE_MAX).strip("\"'` .")
         if not title:
             raise ThinkFailed("invalid_answer", "The model gave no title.")
-        unnamed = Conversation.objects.filter(pk=_conversation(box).pk).exclude(titled_by=Conversation.Titled.PERSON)
+        unnamed = Conversation.objects.filter(pk=_conversation(box).pk, deleted_at=None)
+        unnamed = unnamed.exclude(titled_by=Conversation.Titled.PERSON)
         unnamed.update(title=title, titled_by=Conversation.Titled.MODEL)
         return Result(ok=True, summary=f"Titled: {title}", text=title, data={**result.data, "title": title})
 
@@ -110,7 +111,9 @@ class Summarise(_OfTurn):
         summary = str(value.get("summary", "")).strip()
         if not summary:
             raise ThinkFailed("invalid_answer", "The model gave no summary.")
-        older = Conversation.objects.filter(Q(summarised_to=None) | Q(summarised_to__lt=to), pk=talk.pk)
+        older = Conversation.objects.filter(
+            Q(summarised_to=None) | Q(summarised_to__lt=to), pk=talk.pk, deleted_at=None
+        )
         older.update(summary=summary, summarised_to=to)
         return Result(ok=True, summary="The older part is summarised.", text=summary, data=result.data)
 

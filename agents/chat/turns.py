@@ -1,7 +1,7 @@
 """What people say: a conversation begins, goes on, and starts jobs."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,25 +9,19 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from agents.chat import texts
+from agents.chat import selectors, texts
 from agents.chat.payload import ChatChange, ChatInput, MessageInput
 from agents.chat.tools import SUMMARISE, TITLE
+from agents.engine.cancel import cancel_job
 from agents.engine.intake import PREPARE, SUMMARY, NewJob, NewStep, create_job
-from agents.errors import (
-    IdempotencyConflict,
-    InvalidInput,
-    NotAllowed,
-    NotNow,
-    TurnRunning,
-    UnknownAgent,
-    UnknownRepository,
-)
+from agents.errors import InvalidInput, NotNow, TurnRunning
 from agents.llm.talk import PROPOSE
-from agents.models import Agent, Conversation, Job, Repository, Step
-from agents.payload import parse
-from agents.selectors import usable_agents, visible_repositories
+from agents.models import Conversation, Job, Step
+from agents.once import once
+from agents.payload import JobInput, parse
+from agents.selectors import agent_named, repository_named, visible_repositories
 from agents.states import JOB_DONE, StepState
-from agents.submit import DEFAULT_AGENT, new_job, request_sha256
+from agents.submit import DEFAULT_AGENT, request_sha256, submit
 from agents.tenants import tenant_for
 from audit.actor import Actor, Target
 from audit.append import record
@@ -41,7 +35,6 @@ OFFERED = "offer:chat"  # the trigger of a job whose goal its agent wrote, and t
 KEPT_TURNS = 4  # the newest, which are always told as they are
 
 
-@transaction.atomic
 def begin(
     payload: Mapping[str, Any], *, user: User, now: datetime, key: str = "", took_part: Mapping[str, str] | None = None
 ) -> tuple[Job, bool]:
@@ -53,24 +46,25 @@ def begin(
         InvalidInput (UnknownAgent, UnknownRepository, UnknownTenant), IdempotencyConflict, QueueFull
     """
     given = parse(ChatInput, payload)
-    digest = request_sha256({"chat": dict(payload)})
-    earlier = _earlier(user, key, digest)
-    if earlier is not None:
-        return earlier, False
     message = _message(given.message)
     title = texts.one_line(given.title, 200)
-    talk = Conversation.objects.create(
-        owner=user,
-        agent=_agent(given.agent or DEFAULT_AGENT),
-        repository=_repository(given.repository, user),
-        tenant=tenant_for(user, given.tenant),
-        title=title or texts.one_line(message, TITLE_WORDS_CHARS),
-        titled_by=Conversation.Titled.PERSON if title else Conversation.Titled.WORDS,
-        created_at=now,
-        said_at=now,
-    )
-    steps = [] if title else [NewStep(key="title", tool=TITLE, arguments={})]
-    return _turn(talk, message, steps, now=now, key=key, digest=digest, took_part=took_part), True
+    digest = request_sha256({"chat": dict(payload)})
+
+    def make() -> Job:
+        talk = Conversation.objects.create(
+            owner=user,
+            agent=agent_named(given.agent or DEFAULT_AGENT),
+            repository=repository_named(given.repository, user) if given.repository is not None else None,
+            tenant=tenant_for(user, given.tenant),
+            title=title or texts.one_line(message, TITLE_WORDS_CHARS),
+            titled_by=Conversation.Titled.PERSON if title else Conversation.Titled.WORDS,
+            created_at=now,
+            said_at=now,
+        )
+        steps = [] if title else [NewStep(key="title", tool=TITLE, arguments={})]
+        return _turn(talk, message, steps, now=now, key=key, digest=digest, took_part=took_part)
+
+    return once(make, user=user, key=key, digest=digest)
 
 
 @transaction.atomic
@@ -86,28 +80,26 @@ def say(
     """The next turn; False: it was there before.
 
     Raises:
-        NotAllowed: it is somebody else's.
+        NotVisible, NotAllowed: it is somebody else's, or deleted.
         TurnRunning: the agent has not answered the last message yet.
         NotNow: its agent is switched off, or its repository is no longer the person's to use.
         InvalidInput, IdempotencyConflict, QueueFull
     """
-    talk = Conversation.objects.select_for_update(of=("self",)).get(pk=talk_id)
-    if talk.owner_id != user.pk:
-        raise NotAllowed("Only who began the conversation goes on with it.")
+    talk = selectors.own_conversation(user, talk_id, locked=True)
     message = _message(parse(MessageInput, payload).message)
     digest = request_sha256({"chat": str(talk.pk), **payload})
-    earlier = _earlier(user, key, digest)
-    if earlier is not None:
-        return earlier, False
-    if talk.jobs.filter(kind=Job.Kind.CHAT).exclude(state__in=JOB_DONE).exists():
-        raise TurnRunning("The agent has not answered the last message yet: wait for it, or stop it.")
-    if not talk.agent.enabled:
-        raise NotNow(f"The agent {talk.agent.name} is switched off.")
-    if talk.repository_id is not None and not visible_repositories(user).filter(pk=talk.repository_id).exists():
-        raise NotNow("The repository of this conversation is no longer yours to use.")
-    job = _turn(talk, message, _summary(talk), now=now, key=key, digest=digest, took_part=took_part)
-    Conversation.objects.filter(pk=talk.pk).update(said_at=now, archived_at=None)
-    return job, True
+
+    def make() -> Job:
+        if talk.running is not None:  # type: ignore[attr-defined]
+            raise TurnRunning("The agent has not answered the last message yet: wait for it, or stop it.")
+        if not talk.agent.enabled:
+            raise NotNow(f"The agent {talk.agent.name} is switched off.")
+        if talk.repository_id is not None and not visible_repositories(user).filter(pk=talk.repository_id).exists():
+            raise NotNow("The repository of this conversation is no longer yours to use.")
+        Conversation.objects.filter(pk=talk.pk).update(said_at=now, archived_at=None)
+        return _turn(talk, message, _summary(talk), now=now, key=key, digest=digest, took_part=took_part)
+
+    return once(make, user=user, key=key, digest=digest)
 
 
 @transaction.atomic
@@ -124,34 +116,29 @@ def start_job(
     before. Its agent and repository are the conversation's where it names none.
 
     Raises:
-        NotAllowed: it is somebody else's conversation; and what `agents.submit.submit` raises.
+        NotVisible, NotAllowed: it is somebody else's conversation, or deleted; and what `agents.submit.submit` raises.
     """
-    talk = Conversation.objects.select_related("agent", "repository").get(pk=talk_id)
-    if talk.owner_id != user.pk:
-        raise NotAllowed("Only who began the conversation starts jobs from it.")
+    talk = selectors.own_conversation(user, talk_id, locked=True)
+    given = parse(JobInput, payload)
     whole = dict(payload)
-    if "goal" in whole:
-        whole.setdefault("agent", talk.agent.name)
-    if talk.repository is not None and "workflow" not in whole:
+    if given.goal is not None and not (given.agent or given.team or given.capabilities):
+        whole["agent"] = talk.agent.name
+    if talk.repository is not None and given.workflow is None:
         whole.setdefault("repository", talk.repository.name)
-    digest = request_sha256({"chat": str(talk.pk), "job": whole})
-    earlier = _earlier(user, key, digest)
-    if earlier is not None:
-        return earlier, False
-    new = new_job(whole, user=user, idempotency_key=key, digest=digest)
-    new = replace(new, conversation=talk, took_part=dict(took_part or {}), trigger=_offered(talk, whole.get("goal")))
-    job = create_job(new, now=now, actor=Actor.user(user.pk))
-    Conversation.objects.filter(pk=talk.pk).update(said_at=now)
-    return job, True
+    trigger = _offered(talk, given.goal)
+    job, new = submit(
+        whole, user=user, idempotency_key=key, trigger=trigger, took_part=took_part, conversation=talk, now=now
+    )
+    if new:
+        Conversation.objects.filter(pk=talk.pk).update(said_at=now)
+    return job, new
 
 
 @transaction.atomic
 def change(talk_id: UUID, payload: Mapping[str, Any], *, user: User, now: datetime) -> Conversation:
-    """With its record. Raises InvalidInput, NotAllowed."""
+    """With its record. Raises InvalidInput, NotVisible, NotAllowed."""
     given = parse(ChatChange, payload)
-    talk = Conversation.objects.select_for_update(of=("self",)).get(pk=talk_id)
-    if talk.owner_id != user.pk:
-        raise NotAllowed("Only who began the conversation changes it.")
+    talk = selectors.own_conversation(user, talk_id, locked=True)
     if given.title is not None:
         talk.title = texts.one_line(given.title, 200)
         talk.titled_by = Conversation.Titled.PERSON
@@ -170,6 +157,33 @@ def change(talk_id: UUID, payload: Mapping[str, Any], *, user: User, now: dateti
             payload={"title": talk.title},
         )
     return talk
+
+
+def stop(talk_id: UUID, *, user: User, now: datetime) -> None:
+    """Cancels the turn that the agent is at, if there is one. Raises NotVisible, NotAllowed."""
+    _stop(selectors.own_conversation(user, talk_id), user, now)
+
+
+def delete(talk_id: UUID, *, user: User, now: datetime) -> None:
+    """Nobody finds the conversation any more, by whatever way, and its links end; the turn that runs is cancelled. Its
+    turns and jobs stay as jobs, and so do their memories.
+
+    Raises:
+        NotVisible, NotAllowed
+    """
+    with transaction.atomic():
+        talk = selectors.own_conversation(user, talk_id, locked=True)
+        stays = selectors.kept(talk, now=now)
+        Conversation.objects.filter(pk=talk.pk).update(deleted_at=now, title="", summary="")
+        target = Target(type="conversation", id=str(talk.pk))
+        record(Event.CHAT_DELETED, actor=Actor.user(user.pk), target=target, context=asdict(stays))
+    # not while the conversation is locked: who retries a turn locks its job first. No turn begins any more
+    _stop(talk, user, now)
+
+
+def _stop(talk: Conversation, user: User, now: datetime) -> None:
+    for job in talk.jobs.filter(kind=Job.Kind.CHAT).exclude(state__in=JOB_DONE):
+        cancel_job(job.pk, by=Actor.user(user.pk), now=now)
 
 
 def _turn(
@@ -199,11 +213,16 @@ def _turn(
     return create_job(new, now=now, actor=Actor.user(talk.owner_id))
 
 
-def _offered(talk: Conversation, goal: object) -> str:
-    """What stands in the job where the agent offered it in these very words: they are not the person's."""
+def _offered(talk: Conversation, goal: str | None) -> str:
+    """What stands in the job where the agent offered it in these very words, or as they are shown: they are not the
+    person's."""
     steps = Step.objects.filter(job__conversation=talk, tool=PROPOSE, state=StepState.SUCCEEDED)
-    offers = {" ".join(str(said).split()) for said in steps.values_list("arguments__goal", flat=True)}
-    return OFFERED if isinstance(goal, str) and " ".join(goal.split()) in offers else ""
+    offers = {_flat(str(said)) for said in steps.values_list("arguments__goal", flat=True)}
+    return OFFERED if goal is not None and _flat(goal) in offers else ""
+
+
+def _flat(text: str) -> str:
+    return " ".join(texts.shown(text).split())
 
 
 def _workspace(talk: Conversation) -> UUID | None:
@@ -238,29 +257,3 @@ def _message(text: str) -> str:
     if "\x00" in text:
         raise InvalidInput("Must not hold a NUL character.", field="message")
     return text.strip()
-
-
-def _agent(name: str) -> Agent:
-    agent = usable_agents().filter(name=name).first()
-    if agent is None:
-        raise UnknownAgent(f"There is no enabled agent {name!r}.", field="agent")
-    return agent
-
-
-def _repository(name: str | None, user: User) -> Repository | None:
-    if name is None:
-        return None
-    found = visible_repositories(user).filter(name=name).first()
-    if found is None:
-        raise UnknownRepository(f"There is no repository {name!r} that you may use.", field="repository")
-    return found
-
-
-def _earlier(user: User, key: str, digest: str) -> Job | None:
-    """Raises IdempotencyConflict."""
-    if not key:
-        return None
-    job = Job.objects.select_related("conversation").filter(owner=user, idempotency_key=key).first()
-    if job is not None and job.request_sha256 != digest:
-        raise IdempotencyConflict("This Idempotency-Key was used with another body.", job=str(job.pk))
-    return job

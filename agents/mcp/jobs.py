@@ -18,6 +18,7 @@ from agents.models import Job
 from agents.payload import StepInput
 from agents.selectors import (
     changeable_job,
+    of_kinds,
     usable_agents,
     visible_job,
     visible_jobs,
@@ -207,7 +208,7 @@ def shown(job_id: UUID, who: Caller) -> dict[str, Any]:
 
 
 def listed(who: Caller, state: str | None, limit: int) -> dict[str, Any]:
-    jobs = visible_jobs(who.user())
+    jobs = of_kinds(visible_jobs(who.user()), ())
     if state is not None:
         jobs = jobs.filter(state=state)
     return {"jobs": [shapes.in_a_list(job) for job in jobs[:limit]]}

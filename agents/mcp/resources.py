@@ -11,7 +11,7 @@ from mcp_types import Resource
 from agents.errors import Gone, NotVisible
 from agents.mcp import jobs, shapes
 from agents.mcp.caller import Caller, Scope, call, caller
-from agents.selectors import visible_jobs
+from agents.selectors import of_kinds, visible_jobs
 
 LATEST = "countersign://jobs"
 JSON, TEXT = "application/json", "text/plain"
@@ -61,7 +61,7 @@ def listed(who: Caller) -> list[Resource]:
             description=f"{job.state}, of {job.created_at:%Y-%m-%d %H:%M} UTC",
             mime_type=JSON,
         )
-        for job in visible_jobs(who.user())[:LISTED]
+        for job in of_kinds(visible_jobs(who.user()), ())[:LISTED]
     ]
 
 

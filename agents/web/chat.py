@@ -15,12 +15,10 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from agents.chat import links, selectors, turns
-from agents.engine.cancel import cancel_job
 from agents.errors import AgentsError, InvalidInput, NotVisible
-from agents.models import Agent, Conversation, Job, Repository
+from agents.models import Agent, Conversation, Repository
 from agents.payload import MAX_GOAL_CHARS
 from agents.selectors import usable_agents, visible_repositories
-from agents.states import JOB_DONE
 from agents.submit import DEFAULT_AGENT
 from agents.web import chatpage
 from agents.web.views import page, who
@@ -29,7 +27,6 @@ from approvals.decisions import decide
 from approvals.errors import DecisionError
 from approvals.models import ApprovalRequest
 from approvals.selectors import visible_request
-from audit.actor import Actor
 
 PAGE_SIZE = 30
 BESIDE = 30  # conversations beside the open one
@@ -177,11 +174,8 @@ def answer(request: HttpRequest, talk_id: UUID) -> HttpResponse:
 @require_POST
 def stop(request: HttpRequest, talk_id: UUID) -> HttpResponse:
     """Cancels the turn that the agent is at."""
-    user, now = who(request), timezone.now()
-    talk = selectors.own_conversation(user, talk_id)
-    for job in talk.jobs.filter(kind=Job.Kind.CHAT).exclude(state__in=JOB_DONE):
-        cancel_job(job.pk, by=Actor.user(user.pk), now=now)
-    return redirect(f"{talk.get_absolute_url()}#end")
+    turns.stop(talk_id, user=who(request), now=timezone.now())
+    return redirect(f"/chat/{talk_id}/#end")
 
 
 @page
@@ -200,6 +194,19 @@ def change(request: HttpRequest, talk_id: UUID) -> HttpResponse:
     except AgentsError as error:
         messages.warning(request, error.message)
     return redirect("web:chats" if given.get("archived") else talk)
+
+
+@page
+def delete(request: HttpRequest, talk_id: UUID) -> HttpResponse:
+    """Says what deleting it does; a POST does it."""
+    user, now = who(request), timezone.now()
+    if request.method == "POST":
+        turns.delete(talk_id, user=user, now=now)
+        messages.success(request, "The conversation is deleted. Its turns and jobs stay as jobs.")
+        return redirect("web:chats")
+    talk = selectors.own_conversation(user, talk_id)
+    title = readable(talk.title) or "A conversation"
+    return render(request, "chat/delete.html", {"talk": talk, "title": title, "stays": selectors.kept(talk, now=now)})
 
 
 @page
@@ -262,7 +269,7 @@ def _shown(
         "page": shown,
         "talk": talk,
         "beside": [(one, readable(one.title) or "A conversation") for one in beside],
-        "links": links.holding(now).filter(conversation=talk) if shown.own else [],
+        "links": selectors.holding(now).filter(conversation=talk) if shown.own else [],
         "error": error,
         "text": text,
         "address": address,

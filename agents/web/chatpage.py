@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db.models import Max
 from django.utils.safestring import SafeString
 
-from agents.chat import selectors
+from agents.chat import selectors, texts
 from agents.engine.intake import PREPARE
 from agents.llm.talk import PROPOSE
 from agents.models import Conversation, FeedEntry, Job, LlmCall, Step
@@ -20,9 +20,11 @@ from agents.web.marking import as_html
 from agents.web.words import ago, money, readable
 from approvals.models import ApprovalRequest
 from approvals.selectors import visible
+from approvals.visible import visible_line
 
 TURNS = 40  # on a page; the earlier ones are one press away
 DEPTH = 5
+TITLE_CHARS = 300  # of a request
 _BESIDE = frozenset({"llm.think", "llm.title", "llm.summarise", "human.ask", PROPOSE})
 
 
@@ -34,6 +36,14 @@ class Done:
     text: str
     label: str
     badge: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What a job may not do before people decide on it."""
+
+    request: ApprovalRequest
+    title: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +69,8 @@ class Offer:
 
 @dataclass(slots=True, kw_only=True)
 class Turn:
-    """A turn, or a job that was started from the conversation (`chat` False)."""
+    """A turn, or a job that was started from the conversation (`chat` False). later: its answer came after the moment
+    up to which a link shows what was said."""
 
     job: Job
     chat: bool
@@ -69,13 +80,14 @@ class Turn:
     answer: SafeString | str
     failed: str
     running: bool
+    later: bool
     scripted: bool
     cost: str
     after: int = 0  # the last number of the job's feed, where the stream goes on
     live: str = ""  # what the model has written since its last call
     calls: list[Done] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
-    approvals: list[ApprovalRequest] = field(default_factory=list)
+    approvals: list[Waiting] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
 
 
@@ -85,6 +97,7 @@ class TalkPage:
 
     talk: Conversation
     title: str
+    summary: str
     turns: list[Turn]
     running: UUID | None
     open: bool
@@ -96,34 +109,34 @@ def page_of(
     talk: Conversation, user: User, *, now: datetime, everything: bool = False, since: UUID | None = None
 ) -> TalkPage:
     """since: only this turn and later ones."""
-    jobs = list(selectors.turns(talk))
-    count = len(jobs)
-    running = next((job.pk for job in reversed(jobs) if job.kind == Job.Kind.CHAT and not job.done), None)
-    opened = any(not job.done for job in jobs)
-    if since is not None:
-        place = next((number for number, job in enumerate(jobs) if job.pk == since), max(0, count - 1))
-        jobs = jobs[place:]
-    elif not everything:
-        jobs = jobs[-TURNS:]
+    said = selectors.turns(talk)
+    jobs = list(said.filter(created_at__gte=said.filter(pk=since).values("created_at"))) if since is not None else []
+    if not jobs:  # also where there is no such turn
+        most = 1 if since is not None else None if everything else TURNS
+        jobs = list(reversed(said.reverse()[:most]))
     return TalkPage(
         talk=talk,
         title=readable(talk.title) or "A conversation",
+        summary=readable(talk.summary),
         turns=_turns(jobs, user, now),
-        running=running,
-        open=opened,
-        earlier=0 if since is not None else count - len(jobs),
+        running=said.filter(kind=Job.Kind.CHAT, finished_at=None).values_list("pk", flat=True).first(),
+        open=said.filter(finished_at=None).exists(),
+        earlier=0 if since is not None else said.count() - len(jobs),
         own=talk.owner_id == user.pk,
     )
 
 
 def shared_turns(talk: Conversation, *, until: datetime | None, now: datetime) -> list[Turn]:
-    """What readers of a link see: what was said, and that jobs were started; nothing of what they did."""
-    return [_turn(job, now, set()) for job in selectors.turns(talk, until=until)]
+    """What readers of a link see: what was said, and that jobs were started; nothing of what they did, and nothing that
+    was said after `until`."""
+    jobs = list(selectors.turns(talk, until=until))
+    scripted = _scripted(jobs)
+    return [_turn(job, now, scripted, until=until) for job in jobs]
 
 
 def _turns(jobs: Sequence[Job], user: User, now: datetime) -> list[Turn]:
     ids = [job.pk for job in jobs]
-    scripted = set(LlmCall.objects.filter(job__in=ids, scripted=True).values_list("job_id", flat=True))
+    scripted = _scripted(jobs)
     latest = dict(FeedEntry.objects.filter(job__in=ids).order_by().values_list("job").annotate(seq=Max("seq")))
     turns = [_turn(job, now, scripted) for job in jobs]
     steps: dict[UUID, list[Step]] = defaultdict(list)
@@ -147,12 +160,19 @@ def _turns(jobs: Sequence[Job], user: User, now: datetime) -> list[Turn]:
             if request.kind == ApprovalRequest.Kind.QUESTION:
                 turn.questions.append(_question(request))
             elif request.state == ApprovalRequest.State.PENDING:
-                turn.approvals.append(request)
+                turn.approvals.append(Waiting(request=request, title=visible_line(request.title, TITLE_CHARS)))
     return turns
 
 
-def _turn(job: Job, now: datetime, scripted: set[UUID]) -> Turn:
-    good = job.state == JobState.SUCCEEDED
+def _scripted(jobs: Iterable[Job]) -> set[UUID]:
+    """Those whose words are a stand-in's."""
+    calls = LlmCall.objects.filter(job__in=[job.pk for job in jobs], scripted=True)
+    return set(calls.values_list("job_id", flat=True))
+
+
+def _turn(job: Job, now: datetime, scripted: set[UUID], *, until: datetime | None = None) -> Turn:
+    later = until is not None and (job.finished_at is None or job.finished_at > until)
+    good = job.state == JobState.SUCCEEDED and not later
     return Turn(
         job=job,
         chat=job.kind == Job.Kind.CHAT,
@@ -160,8 +180,9 @@ def _turn(job: Job, now: datetime, scripted: set[UUID]) -> Turn:
         label=JOB_LABELS[JobState(job.state)],
         age=ago(job.created_at, now),
         answer=as_html(job.outcome) if good else "",
-        failed=readable(job.outcome) if job.done and not good else "",
-        running=not job.done,
+        failed=readable(job.outcome) if job.done and not good and not later else "",
+        running=not job.done and not later,
+        later=later,
         scripted=job.pk in scripted,
         cost=money(job.cost_used) if job.cost_used else "",
     )
@@ -186,7 +207,7 @@ def _offer(step: Step, job: Job, started: dict[str, Job]) -> Offer:
     assert talk is not None
     return Offer(
         step=step.pk,
-        goal=str(step.arguments.get("goal", "")),
+        goal=texts.shown(str(step.arguments.get("goal", ""))),
         agent=str(step.arguments.get("agent") or talk.agent.name),
         repository=str(step.arguments.get("repository") or (job.repository.name if job.repository else "")),
         started=started.get(offer_key(step.pk)),

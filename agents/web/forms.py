@@ -3,12 +3,12 @@
 import hashlib
 import json
 import secrets
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib.auth.models import User
 
-from agents.models import Agent, Repository
+from agents.models import Agent, Job, Repository
 from agents.payload import MAX_GOAL_CHARS
 from agents.selectors import usable_agents, visible_repositories
 from agents.states import JobState
@@ -71,5 +71,14 @@ class JobForm(forms.Form):
 class JobFilter(forms.Form):
     """What the list of jobs is narrowed to."""
 
+    KINDS: ClassVar[list[tuple[str, str]]] = [
+        ("", "All jobs"),
+        (Job.Kind.GOAL, "Goals"),
+        (Job.Kind.PLAN, "Plans"),
+        (Job.Kind.WORKFLOW, "Workflows"),
+        (Job.Kind.CHAT, "Turns of conversations"),
+    ]
+
+    kind = forms.ChoiceField(choices=KINDS, required=False)
     state = forms.ChoiceField(choices=[("", "all"), *JobState.choices], required=False)
     q = forms.CharField(max_length=200, required=False, strip=True)

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 
 from agents import feed
+from agents.chat.selectors import visible_conversations
 from agents.engine.control.edit import EDITABLE, why_not
 from agents.engine.doubt import NEEDS_PERSON
 from agents.engine.saga import undoing
@@ -156,12 +157,18 @@ def job_page(job: Job, user: User, *, chosen: str, now: datetime) -> JobPage:
         family=kin,
         map=map_view(step, work.maps[step.pk]) if step is not None and step.pk in work.maps else None,
         child=child_of(step, user, now) if step is not None else None,
-        conversation=f"/chat/{job.conversation_id}/" if job.conversation_id and job.owner_id == user.pk else "",
+        conversation=_conversation(job, user),
         artifacts=artifacts,
         pictures=kept.pictures(artifacts, step) if step is not None else [],
         plan=plan_link(job),
         search=f"/jobs/{job.pk}/search" if any(one.tool == "evolve.begin" for one in work.steps) else "",
     )
+
+
+def _conversation(job: Job, user: User) -> str:
+    """The address of the conversation that it is a part of, for who reads that."""
+    talk = visible_conversations(user).filter(pk=job.conversation_id).first() if job.conversation_id else None
+    return talk.get_absolute_url() if talk is not None else ""
 
 
 def _deciders(work: Work, user: User, now: datetime) -> list[Deciders]:

@@ -13,6 +13,8 @@ _FENCE = re.compile(r"^[ ]{0,3}(```+|~~~+)[ \t]*([\w+#.-]{0,30})[^\n]*\n(.*?)(?:
 _BULLET = re.compile(r"^\s{0,6}[-*•]\s+")
 _NUMBER = re.compile(r"^\s{0,6}\d{1,3}[.)]\s+")
 _HEAD = re.compile(r"^#{1,6}\s+")
+_ROW = re.compile(r"^\s{0,3}\|")  # of a table, which is left as it was written
+_KINDS = {"head": _HEAD, "ul": _BULLET, "ol": _NUMBER, "table": _ROW}
 _CODE = re.compile(r"`([^`\n]{1,2000})`")
 _BOLD = re.compile(r"\*\*([^*\n]{1,500})\*\*")
 
@@ -44,6 +46,9 @@ def _block(lines: list[str]) -> Iterator[str]:
             run.append(lines.pop(0))
         if kind == "head":
             yield f'<p class="strong">{_inline(_HEAD.sub("", run[0]))}</p>'
+        elif kind == "table":
+            rows = "\n".join(escape(line.strip()) for line in run)
+            yield f'<pre class="code tall">{rows}</pre>'
         elif kind == "text":
             yield f"<p>{'<br>'.join(_inline(line) for line in run)}</p>"
         else:
@@ -53,7 +58,7 @@ def _block(lines: list[str]) -> Iterator[str]:
 
 
 def _kind(line: str) -> str:
-    return "head" if _HEAD.match(line) else "ul" if _BULLET.match(line) else "ol" if _NUMBER.match(line) else "text"
+    return next((kind for kind, mark in _KINDS.items() if mark.match(line)), "text")
 
 
 def _inline(text: str) -> str:

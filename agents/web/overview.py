@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce
 from agents import feed, workers
 from agents.engine import duty
 from agents.models import Job, Step, WorkerProcess
-from agents.selectors import visible_jobs
+from agents.selectors import of_kinds, visible_jobs
 from agents.states import JOB_DONE, STEP_DONE, STEP_OPEN, JobState, StepState
 from agents.web.chart import Chart, ended_by_day
 from agents.web.labels import JOB_LABELS
@@ -86,11 +86,12 @@ class WorkerLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """The last days, over what the reader may see."""
+    """The last days, over what the reader may see. Jobs and turns of conversations are counted apart; tokens are of both."""
 
     days: int
     finished: int
     succeeded: int
+    turns: int
     tokens: int
     spent: str
     median_wait: str
@@ -104,6 +105,7 @@ class Overview:
     needs_you_count: int
     active: list[JobLine]
     active_count: int
+    turns_count: int
     recent: list[JobLine]
     queues: list[QueueLine]
     workers: list[WorkerLine]
@@ -126,7 +128,8 @@ class Median(Aggregate):
 
 def overview(user: User, now: datetime) -> Overview:
     jobs = visible_jobs(user)
-    active = with_progress(jobs.exclude(state__in=JOB_DONE))
+    work = of_kinds(jobs, ())
+    active = with_progress(work.exclude(state__in=JOB_DONE))
     inbox = approval_selectors.inbox(user)
     depths = queue_depths()
     processes = worker_lines(now)
@@ -139,7 +142,8 @@ def overview(user: User, now: datetime) -> Overview:
         needs_you_count=inbox.count(),
         active=job_lines(active.order_by("-created_at")[:8], user, now),
         active_count=active.count(),
-        recent=job_lines(with_progress(jobs.filter(finished_at__isnull=False)).order_by("-finished_at")[:8], user, now),
+        turns_count=of_kinds(jobs, {Job.Kind.CHAT}).exclude(state__in=JOB_DONE).count(),
+        recent=job_lines(with_progress(work.filter(finished_at__isnull=False)).order_by("-finished_at")[:8], user, now),
         queues=queue_lines(depths, processes, now),
         workers=processes,
         healthy_workers=sum(one.state == "healthy" for one in processes),
@@ -148,7 +152,7 @@ def overview(user: User, now: datetime) -> Overview:
         audit=log_state,
         audit_age=ago(_time(log_state.get("checkpoint_at")), now),
         figures=figures(user, jobs, now),
-        chart=ended_by_day(jobs, now, days=STATS_DAYS),
+        chart=ended_by_day(work, now, days=STATS_DAYS),
         in_doubt=list(
             Step.objects.filter(state=StepState.IN_DOUBT, job__in=jobs.order_by().values("pk"))
             .select_related("job")
@@ -283,9 +287,11 @@ def _time(text: str | None) -> datetime | None:
 def figures(user: User, jobs: QuerySet[Job], now: datetime) -> Figures:
     since = now - timedelta(days=STATS_DAYS)
     ended = jobs.order_by().filter(finished_at__gte=since)
+    turn = Q(kind=Job.Kind.CHAT)
     totals = ended.aggregate(
-        finished=Count("pk"),
-        succeeded=Count("pk", filter=Q(state=JobState.SUCCEEDED)),
+        finished=Count("pk", filter=~turn),
+        succeeded=Count("pk", filter=~turn & Q(state=JobState.SUCCEEDED)),
+        turns=Count("pk", filter=turn),
         tokens=Sum("tokens_used"),
         spent=Sum("cost_used"),
     )
@@ -302,6 +308,7 @@ def figures(user: User, jobs: QuerySet[Job], now: datetime) -> Figures:
         days=STATS_DAYS,
         finished=totals["finished"],
         succeeded=totals["succeeded"],
+        turns=totals["turns"],
         tokens=totals["tokens"] or 0,
         spent=money(totals["spent"] or 0),
         median_wait=duration(asked["median"]),

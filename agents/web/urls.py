@@ -54,6 +54,7 @@ urlpatterns = [
     path("chat/<uuid:talk_id>/answer", chat.answer, name="chat-answer"),
     path("chat/<uuid:talk_id>/stop", chat.stop, name="chat-stop"),
     path("chat/<uuid:talk_id>/change", chat.change, name="chat-change"),
+    path("chat/<uuid:talk_id>/delete", chat.delete, name="chat-delete"),
     path("chat/<uuid:talk_id>/share", chat.share, name="chat-share"),
     path("chat/<uuid:talk_id>/links/<uuid:link_id>/revoke", chat.revoke, name="chat-revoke"),
     *PROMPTS,

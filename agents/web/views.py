@@ -24,7 +24,7 @@ from agents.engine import answers
 from agents.engine.cancel import cancel_job
 from agents.errors import InvalidInput, NotAllowed, NotNow, NotVisible, QueueFull, StepMoved
 from agents.models import FeedEntry, Job, Step
-from agents.selectors import changeable_job, visible_job, visible_jobs, visible_step
+from agents.selectors import changeable_job, of_kinds, visible_job, visible_jobs, visible_step
 from agents.states import JobState
 from agents.submit import submit
 from agents.web import jobpage
@@ -77,10 +77,12 @@ def dashboard_part(request: HttpRequest) -> HttpResponse:
 @require_safe
 def jobs(request: HttpRequest) -> HttpResponse:
     form = JobFilter(request.GET)
-    given = form.cleaned_data if form.is_valid() else {"state": "", "q": ""}
-    mine = visible_jobs(who(request))
+    given = form.cleaned_data if form.is_valid() else {"kind": "", "state": "", "q": ""}
+    everything = visible_jobs(who(request))
+    mine = of_kinds(everything, {given["kind"]} if given["kind"] else ())
     if given["q"]:
-        mine = mine.filter(_search(given["q"]))
+        one = _uuid(given["q"])
+        mine = everything.filter(pk=one) if one else mine.filter(_search(given["q"]))
     shown = mine.filter(state=given["state"]) if given["state"] else mine
     paginator = Paginator(with_progress(shown).order_by("-created_at"), PAGE_SIZE)
     current = paginator.get_page(request.GET.get("page"))
@@ -92,17 +94,21 @@ def jobs(request: HttpRequest) -> HttpResponse:
             "lines": job_lines(current.object_list, who(request), timezone.now()),
             "current": current,
             "states": states,
+            "kinds": JobFilter.KINDS,
             **given,
         },
     )
 
 
 def _search(text: str) -> Q:
-    found = Q(goal__icontains=text) | Q(repository__name__icontains=text) | Q(owner__username__iexact=text)
+    return Q(goal__icontains=text) | Q(repository__name__icontains=text) | Q(owner__username__iexact=text)
+
+
+def _uuid(text: str) -> UUID | None:
     try:
-        return found | Q(pk=UUID(text))
+        return UUID(text)
     except ValueError:
-        return found
+        return None
 
 
 @page

@@ -153,20 +153,22 @@ def _check(job: Job, steps: Sequence[Step]) -> None:
         raise AlreadyDone("The job has succeeded: there is nothing to retry. Fork it to run a part of it again.")
     if job.state not in JOB_DONE:
         raise NotNow("The job has not ended: there is nothing to retry yet.")
-    if job.kind == Job.Kind.CHAT and _went_on(job):
-        raise NotNow("The conversation has gone on since: ask again there.")
+    if job.kind == Job.Kind.CHAT:
+        _check_turn(job)
     if job.state == JobState.COMPENSATED or any(
         step.state == StepState.COMPENSATED or step.compensates_id is not None for step in steps
     ):
         raise NotNow("What the job did was undone: it cannot go on from there. Submit it again.")
 
 
-def _went_on(job: Job) -> bool:
-    """Is there a later turn of its conversation? None begins before the transaction's end."""
+def _check_turn(job: Job) -> None:
+    """The newest turn of a conversation may go on. None begins before the transaction's end, and nobody deletes it."""
     assert job.conversation_id is not None
-    Conversation.objects.select_for_update(of=("self",)).get(pk=job.conversation_id)
-    turns = Job.objects.filter(conversation=job.conversation_id, kind=Job.Kind.CHAT)
-    return turns.filter(created_at__gt=job.created_at).exists()
+    talk = Conversation.objects.select_for_update(of=("self",)).get(pk=job.conversation_id)
+    if talk.deleted_at is not None:
+        raise NotNow("Its conversation was deleted.")
+    if talk.jobs.filter(kind=Job.Kind.CHAT, created_at__gt=job.created_at).exists():
+        raise NotNow("The conversation has gone on since: ask again there.")
 
 
 def _chosen(job: Job, steps: Sequence[Step], from_step: str) -> list[Step]:

@@ -70,6 +70,7 @@
     if (!first) return;
     try {
       const answer = await fetch(`${path}fragment?from=${first}`, { redirect: "manual" });
+      if (answer.status === 404) { location.reload(); return; } // it was deleted
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       if (turn !== asked) return; // a later question was asked meanwhile

@@ -150,7 +150,7 @@ def test_one_turn_at_a_time_and_by_its_owner_alone():
     with pytest.raises(IntegrityError), transaction.atomic():
         Job.objects.create(kind="chat", goal="x", owner=job.owner, created_at=timezone.now())
     run_all(job)
-    with pytest.raises(NotAllowed):
+    with pytest.raises(NotVisible):
         turns.say(talk.pk, {"message": "me too"}, user=user("eve"), now=timezone.now())
     for wrong in ("", "  ", "a\x00b"):
         with pytest.raises(InvalidInput):
