@@ -77,7 +77,7 @@ def _row(place: int, line: Line) -> Row:
     said = (
         f"{line.passed} of {line.judged} ({line.success:.0%}){cost}, {line.latency_ms / 1000:.1f} s a trial"
         if line.judged
-        else "nothing judged yet"
+        else "nothing judged"
     )
     return Row(
         name=line.arm,
@@ -87,7 +87,7 @@ def _row(place: int, line: Line) -> Row:
         bar_y=name_y + 22,
         bar_height=BAR,
         bar_width=f"{100 * line.success:.2f}%",
-        low_x=f"{100 * line.low:.2f}%",
-        high_x=f"{100 * line.high:.2f}%",
+        low_x=f"{100 * line.low:.2f}%" if line.judged else "0%",
+        high_x=f"{100 * line.high:.2f}%" if line.judged else "0%",
         whisker_y=name_y + 22 + BAR + 5,
     )

@@ -27,7 +27,11 @@ cases:
     goal: Say which files there are.
     expect: ["text.size() > 0"]
   - name: secret                 # with inputs, for prompts
-    inputs: {diff: "+password = 'hunter2hunter2'"}
+    inputs:
+      diff: |
+        +++ b/config.py
+        @@ -1 +1,2 @@
+        +password = "hunter2hunter2"
     expect: ["answer.verdict == 'request_changes'"]
 """
 
