@@ -24,23 +24,15 @@ SHARE = 0.6  # of the room that there is, above which a conversation is too long
 def upto(job: Job, turns: list[Turn], targets: Sequence[Target], *, beside: int) -> int:
     """How many of the job's first turns a summary is to stand for now; 0: the conversation is short enough, or a summary
     was tried for nearly as many. beside: characters of the messages that stand before the turns."""
-    known = standing(job)
-    tried = max((int(one) for one in _asked(job)), default=0)
     wanted = len(turns) - KEEP
-    if wanted - tried < LEAST:
+    if wanted < LEAST:  # as in most jobs: nothing is asked of the database
         return 0
-    start = int(known.arguments["upto"]) if known is not None else 0
+    known = list(Step.objects.filter(job=job, tool=COMPACT).order_by("seq").values_list("arguments__upto", "state"))
+    if wanted - max((int(one) for one, _ in known), default=0) < LEAST:
+        return 0
+    start = next((int(one) for one, state in reversed(known) if state == StepState.SUCCEEDED), 0)
     size = beside + len(json.dumps(transcript.whole(turns[start:]), ensure_ascii=False))
     return wanted if size > SHARE * _room(targets) else 0
-
-
-def standing(job: Job) -> Step | None:
-    """The newest summary that there is."""
-    return Step.objects.filter(job=job, tool=COMPACT, state=StepState.SUCCEEDED).order_by("-seq").first()
-
-
-def _asked(job: Job) -> list[int]:
-    return list(Step.objects.filter(job=job, tool=COMPACT).values_list("arguments__upto", flat=True))
 
 
 def _room(targets: Sequence[Target]) -> float:

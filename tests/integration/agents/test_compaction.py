@@ -5,7 +5,7 @@ import yaml
 from django.utils import timezone
 
 from agents.llm import compaction, conversation, transcript
-from agents.models import Agent, LlmCall, ModelEndpoint, ModelRoute, RouteEntry, Step
+from agents.models import Agent, Job, LlmCall, ModelEndpoint, ModelRoute, RouteEntry, Step
 from agents.submit import submit
 from tests.factories import jobs, scripted_server
 from tests.factories.people import user
@@ -15,6 +15,11 @@ from tests.integration.agents.driving import run_all, states, step_of
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("test_tools")]
 
 LONG = "x" * 1500
+
+
+def standing(job: Job) -> Step | None:
+    """The newest summary that there is."""
+    return Step.objects.filter(job=job, tool=conversation.COMPACT, state="succeeded").order_by("-seq").first()
 
 
 def turn(number: int, goal: str) -> dict:
@@ -65,7 +70,7 @@ def start(goal: str):
 def test_older_turns_become_a_few_words_and_the_agent_goes_on(small):
     job = start("read much")
     assert (job.state, job.outcome) == ("succeeded", "Done.")
-    summary = compaction.standing(job)
+    summary = standing(job)
     assert summary is not None and summary.result["text"] == "It read one to many, and found nothing."
     assert Step.objects.filter(job=job, tool="test.read").count() == 9  # the rows stay
     talk = conversation.build(job)
@@ -84,7 +89,7 @@ def test_where_no_summary_can_be_had_the_job_goes_on_without(small):
     job = start("broken read")
     assert job.state == "succeeded", job.outcome
     assert {state for key, state in states(job).items() if key.startswith("compact-")} == {"failed"}
-    assert compaction.standing(job) is None
+    assert standing(job) is None
 
 
 def test_a_short_conversation_is_left_alone():
