@@ -29,7 +29,8 @@ from audit.kinds import Event
 ASK, WORK, CHECK = "ask", "work", "check"  # keys of the steps of a trial
 WHY_MAX = 1000
 AT_ONCE = 100  # trials of one person that are under way: others' jobs find room beside them
-SWEPT_MAX = 50  # evaluations a pass of the sweeper
+SWEPT_MAX = 10  # evaluations a pass of the sweeper
+BATCH = 25  # jobs that one call starts, so that nobody waits long for it
 CANCELLED = "It was cancelled."
 OPEN = Q(ok=None, why="")  # trials of which nothing is known yet; those that were cancelled are never judged
 
@@ -81,10 +82,10 @@ def go_on(evaluation: Evaluation, *, now: datetime) -> bool:
     """
     if evaluation.finished_at is not None:
         return True
-    for trial in evaluation.trials.filter(OPEN, job__state__in=JOB_DONE).select_related("job"):
+    for trial in evaluation.trials.filter(OPEN, job__state__in=JOB_DONE).select_related("job")[: 4 * BATCH]:
         _settle(evaluation, trial)
     under_way = Trial.objects.filter(OPEN, evaluation__created_by=evaluation.created_by_id, job__isnull=False).count()
-    for trial in evaluation.trials.filter(OPEN, job=None)[: max(0, AT_ONCE - under_way)]:
+    for trial in evaluation.trials.filter(OPEN, job=None)[: max(0, min(BATCH, AT_ONCE - under_way))]:
         try:
             _submit(evaluation, trial, now=now)
         except QueueFull:
