@@ -1,5 +1,6 @@
 """MCP servers: how each is started or reached, and a look at what it has. Its tools are accepted on their own pages."""
 
+from pathlib import PurePath
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -109,7 +110,7 @@ class McpServerAdmin(ModelAdmin):
 
     @display(description="Started or reached")
     def shown_place(self, row: McpServer) -> str:
-        return row.url or " ".join([row.command, *row.args])[:80]
+        return row.url or " ".join(PurePath(word).name for word in (row.command, *row.args))[:60]
 
     @display(description="Tools in use")
     def shown_tools(self, row: McpServer) -> str:
@@ -170,7 +171,7 @@ def overview(row: McpServer, *, may: bool) -> dict[str, Any]:
             {
                 "name": one.name,
                 "state": admission.state_of(one),
-                "summary": str(one.definition.get("summary", ""))[:160],
+                "summary": (one.problem or str(one.definition.get("summary", "")))[:160],
                 "href": reverse("admin:tools_tooldefinition_change", args=[one.pk]),
             }
             for one in tools

@@ -94,7 +94,7 @@ class McpTool(Tool):
     def preview(self, arguments: Mapping[str, Any], box: Box) -> str:
         """What would be sent: nobody but the server can say what it would do."""
         asked = json.dumps(dict(arguments), ensure_ascii=False, indent=2, sort_keys=True)
-        return f"tools/call {self.facts.get('tool')} on {self.facts.get('server')}\n{asked}\n"
+        return f"{self.facts.get('tool')} on the MCP server {self.facts.get('server')}\n{asked}\n"
 
     def run(self, arguments: Mapping[str, Any], box: Box) -> Result:
         if not isinstance(box, SandboxBox):

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -19,8 +19,9 @@ class TooLong(Exception):
 
 
 @asynccontextmanager
-async def pipe_streams(read_fd: int, write_fd: int) -> AsyncIterator[TransportStreams]:
-    """The streams of a session over these descriptors, which do not block and stay the caller's."""
+async def pipe_streams(read_fd: int, write_fd: int, broke: Callable[[str], None]) -> AsyncIterator[TransportStreams]:
+    """The streams of a session over these descriptors, which do not block and stay the caller's. broke: is told why they
+    end, where that is for what the other side wrote."""
     to_session, from_server = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     to_server, from_session = anyio.create_memory_object_stream[SessionMessage](0)
 
@@ -32,6 +33,7 @@ async def pipe_streams(read_fd: int, write_fd: int) -> AsyncIterator[TransportSt
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return
             except TooLong as error:
+                broke(str(error))
                 await to_session.send(error)
 
     async def write() -> None:

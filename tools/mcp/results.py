@@ -1,7 +1,6 @@
 """What a server answered, as a tool's result: text that a model may read, and files that the job keeps."""
 
 import base64
-import binascii
 import re
 import tempfile
 from pathlib import Path
@@ -71,8 +70,10 @@ class _Files:
         try:
             data = base64.b64decode(encoded, validate=True)
             one = self._kept(data)
-        except binascii.Error:
+        except ValueError:
             return f"[{what}, not kept: it is no base64]"
+        except OSError as error:  # what was asked is done all the same
+            return f"[{what}, not kept: {error.strerror}]"
         except ToolError as error:
             return f"[{what}, {len(data)} bytes, not kept: {error.message}]"
         self.kept.append(one)

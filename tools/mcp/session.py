@@ -148,7 +148,8 @@ class Session:
                 found: mcp_types.CallToolResult = _waited(future, timeout_s, cancelled, heard.pass_on, self.name)
             except Gone as error:
                 self.close()
-                raise Gone(" ".join(filter(None, (error.message, self.way.words())))) from None
+                words = self.way.words()
+                raise Gone(f"{error.message.rstrip('.')}: {words}" if words else error.message) from None
             return found
 
     def close(self, *, wait_s: float = 0.0) -> None:

@@ -35,6 +35,7 @@ class StdioWay:
         self._closing = threading.Event()
         self._done = threading.Event()
         self._ended = ""
+        self._broke = ""
         self.box = box.lasting(limits=_LIMITS, on_output=lambda stream, text: say(text), cancelled=self._closing.is_set)
 
     @asynccontextmanager
@@ -49,7 +50,7 @@ class StdioWay:
         )
         try:
             runner.start()
-            async with pipe_streams(ours_in, ours_out) as streams:
+            async with pipe_streams(ours_in, ours_out, self._breaks) as streams:
                 yield streams
         finally:
             os.close(ours_out)
@@ -64,9 +65,13 @@ class StdioWay:
         return self._done.is_set() or not self.box.workspace.root.exists()
 
     def words(self) -> str:
-        """How it ended, and the last of what it wrote; "" while it runs."""
-        self._done.wait(0.5)  # its pipes close a moment before
-        return self._ended
+        """What it did that ended the session, or how it ended and the last of what it wrote; "" while it runs."""
+        if not self._broke:
+            self._done.wait(0.5)  # its pipes close a moment before
+        return self._broke or self._ended
+
+    def _breaks(self, why: str) -> None:
+        self._broke = why
 
     async def _gone(self, seconds: float) -> bool:
         with anyio.move_on_after(seconds):

@@ -96,6 +96,18 @@ def test_no_browser_shows_what_an_agent_made(job, step, told, sent):
         assert body(response) == PAGE
 
 
+def test_a_steps_page_shows_what_is_a_picture_and_not_what_says_so(job, step):
+    png, svg = b"\x89PNG\r\n\x1a\n" + b"\0" * 20, b"<svg xmlns='http://www.w3.org/2000/svg'/>"
+    shown = kept(job, step, "chart", png, "")
+    others = [kept(job, step, "a.png", svg, "image/png"), kept(job, step, "b.svg", svg, "image/svg+xml")]
+    kept(job, web.step(job, "another"), "elsewhere.png", png, "")
+    assert [one.content_type for one in (shown, *others)] == ["image/png", "text/plain", "image/svg+xml"]
+    ada = web.signed_in(user("ada"))
+    page = ada.get(f"/jobs/{job.pk}/?step=keep").content.decode()
+    assert page.count('<img src="/jobs/') == 1 and f'<img src="/jobs/{job.pk}/artifacts/{shown.pk}"' in page
+    assert ada.get(f"/jobs/{job.pk}/artifacts/{shown.pk}")["Content-Type"] == "image/png"
+
+
 def test_they_are_there_for_the_jobs_people_only(job, step):
     made = kept(job, step, "x")
     other = web.job(user("bob"))

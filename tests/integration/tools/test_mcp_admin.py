@@ -110,6 +110,10 @@ def test_the_command(folder):
     assert "None." in manage("list")
     with pytest.raises(CommandError, match="command: Say which program"):
         manage("add", "told")
+    with pytest.raises(CommandError, match="cannot be read: No closing quotation"):
+        manage("add", "told", "--command=a 'b")
+    with pytest.raises(CommandError, match="'A' is no NAME=VALUE"):
+        manage("add", "told", "--command=a", "--env=A")
     program = str(folder / servers.TOLD.name)
     assert "is there" in manage(
         "add", "told", f"--path={folder}", "--env=A=b=c", f"--command={servers.PYTHON} -S {program}"
