@@ -6,7 +6,8 @@ what was asked for before: see `agents.provenance.values`. What tools by others 
 what models wrote into the memory.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -20,7 +21,7 @@ from agents.llm import functions
 from agents.memory.prompt import told
 from agents.models import Job, MapItem, Plan, Step
 from agents.provenance import labels
-from agents.provenance.values import Taint, Text, tainted, written
+from agents.provenance.values import Taint, Text, leaves, tainted, written
 from agents.states import STEP_DONE
 from tools import labels as marks
 from tools import registry
@@ -29,6 +30,7 @@ from tools.errors import UnknownTool
 STEPS_MAX = 3000  # of a family; more of them, or more text, cannot be told any more
 TEXT_MAX = 8 * 1024**2  # characters
 KEPT_MAX = 256 * 1024  # characters of a text that is kept for the next call
+_NAMED = re.compile(r"""\bsteps\s*(?:\.\s*|\[\s*["'])([\w-]+)""")  # in a template: whose result it takes
 BROUGHT = ("webhook:", "rule:")  # others, or another job's outcome, may have filled in what such a job is told
 OFFER = "offer:"  # an agent wrote its goal, in a conversation
 _OWN_WORDS = ("llm.think", "llm.plan", "plan.", "human.", "llm.title")  # what they say is told by the calls they make
@@ -82,10 +84,23 @@ def of(job: Job, step: Step) -> Provenance:
     fixed, by_people = _fixed(step.tool), _by_people_written(family, job, step)
     found = tainted(step.arguments, described, Text("", by_people), fixed=fixed)
     if family.since is not None:
-        trusted = "\n".join([by_people, *_early(family), *([_written(step)] if family.before(step) else [])])
-        found += tainted(step.arguments, untrusted, Text("", trusted), fixed=fixed)
+        known = [by_people, *_early(family), *([_written(step)] if family.before(step) else [])]
+        trusted = Text("", "\n".join(known))
+        found += tainted(step.arguments, untrusted, trusted, fixed=fixed)
+        found += _flowing(family, step, trusted)
     places = {one.at: one for one in reversed(found)}
     return Provenance(unplanned=unplanned, tainted=tuple(places[at] for at in sorted(places)), since=family.since)
+
+
+def _flowing(family: _Family, step: Step, trusted: Text) -> Iterator[Taint]:
+    """What the call's template makes of what others wrote, whatever it makes of it."""
+    sources = {one.key: one for one in family.sources if one.job_id == step.job_id}
+    values = list(leaves(step.arguments))
+    for at, template in leaves(step.template or {}):
+        named = [sources[key] for key in _NAMED.findall(template) if key in sources]
+        for place, value in values if named else ():
+            if (place == at or place.startswith((f"{at}.", f"{at}["))) and value not in trusted:
+                yield Taint.of(place, value, f"{named[0].key} ({named[0].tool})")
 
 
 def _read(job: Job, step: Step) -> _Family | None:

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from agents.provenance import forms
@@ -45,6 +45,10 @@ class Taint:
     at: str
     value: str
     source: str
+
+    @classmethod
+    def of(cls, at: str, value: str, source: str) -> Self:
+        return cls(at=at[:120], value=_short(value), source=source)
 
     def as_json(self) -> dict[str, str]:
         return {"at": self.at, "value": self.value, "source": self.source}
@@ -106,7 +110,7 @@ def tainted(
             if source is None and address and _pieced(part, [trusted]) is None:
                 source = _pieced(part, texts)
             if source is not None:
-                found.append(Taint(at=at[:120], value=_short(part), source=source))
+                found.append(Taint.of(at, part, source))
                 break
     return found
 
@@ -166,7 +170,7 @@ def _named(value: str, at: str) -> Iterator[tuple[str, bool]]:
         if host:
             yield host, True
     if len(value) <= LONG and "\n" not in value.strip():  # it is not composed
-        for name in _NAMES.findall(value):
+        for name in (*_NAMES.findall(value), value.strip()):
             yield name, False
             last = name.rpartition("/")[2]
             if len(last) >= LAST:

@@ -221,8 +221,18 @@ def test_a_plan_that_a_person_wrote_runs_and_what_flows_into_it_from_a_file_asks
             template={"path": "${{ steps.read.text }}", "content": "x"},
         ),
         one("look", "files.read", "read", path="NOTES.md"),
+        one(
+            "joined",
+            "files.write",
+            "read",
+            path="",
+            content="",
+            template={"path": "${{ 'part-' + string(size(steps.read.text)) }}", "content": "x"},
+        ),
     )
-    assert states(job) == {"read": "succeeded", "own": "succeeded", "flows": "waiting_approval", "look": "succeeded"}
+    expected = {"read": "succeeded", "own": "succeeded", "flows": "waiting_approval", "look": "succeeded"}
+    assert states(job) == {**expected, "joined": "waiting_approval"}
+    assert [found["at"] for found in origin(step_of(job, "joined"))["tainted"]] == ["path"]
     assert step_of(job, "own").provenance == {
         "unplanned": False, "tainted": [], "since": origin(step_of(job, "own"))["since"],
     }  # fmt: skip
