@@ -1,15 +1,24 @@
 """Teams: agents that work for one goal. The lead plans and hands on; nobody but members gets a part."""
 
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 
 from agents.models import Agent, Job, Team, TeamMember
 
 DELEGATE = "job.delegate"
 
 
+def _able() -> QuerySet[TeamMember]:
+    return TeamMember.objects.filter(agent__enabled=True).select_related("agent").order_by("pk")
+
+
 def members(team: Team) -> list[TeamMember]:
     """Those that may get a part now, in the order in which they were added."""
-    return list(TeamMember.objects.filter(team=team, agent__enabled=True).select_related("agent").order_by("pk"))
+    return list(_able().filter(team=team))
+
+
+def every() -> QuerySet[Team]:
+    """All teams; `team.members.all()` is what `members` says of each, read for all at once."""
+    return Team.objects.select_related("lead").prefetch_related(Prefetch("members", queryset=_able()))
 
 
 def of(agent: Agent) -> QuerySet[Team]:

@@ -130,7 +130,7 @@ class TeamSerializer(serializers.ModelSerializer[Team]):
 
     @extend_schema_field(TeamMemberSerializer(many=True))
     def get_members(self, team: Team) -> Any:
-        return TeamMemberSerializer(teams.members(team), many=True).data
+        return TeamMemberSerializer(team.members.all(), many=True).data
 
 
 class ByNumberDown(Pages):
@@ -202,7 +202,7 @@ class TeamList(View):
     def get(self, request: Request) -> Response:
         """The teams that a job may name, where they are enabled."""
         check_query(request, {"cursor", "limit"})
-        page = self.paginate_queryset(Team.objects.select_related("lead"))
+        page = self.paginate_queryset(teams.every())
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
 

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 
 from agents import profiles, teams
 from agents.choosing import DAYS, Record, rank, records
-from agents.models import Agent, AgentVersion, Job, LlmCall, Step, Team
+from agents.models import Agent, AgentVersion, Job, LlmCall, Step
 from agents.prompts import feedback
 from agents.selectors import visible_jobs
 from agents.states import JOB_DONE, StepState
@@ -88,10 +88,7 @@ def agents(request: HttpRequest) -> HttpResponse:
         "lines": [_line(one, known.get(one.pk, Record())) for one in shown],
         "capabilities": sorted(every),
         "wanted": wanted,
-        "teams": [
-            (team, teams.members(team))
-            for team in Team.objects.select_related("lead").prefetch_related("members").order_by("name")
-        ],
+        "teams": [(team, team.members.all()) for team in teams.every()],
         "days": DAYS,
         "chart_days": CHART_DAYS,
         "spend": by_day(calls, now, "cost", kind="job__agent__name", colours=names),
