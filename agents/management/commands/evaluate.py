@@ -62,6 +62,9 @@ class Command(BaseCommand):
         parser.add_argument("--as", dest="username", metavar="USER", help="default: the only superuser")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        for path in (options["svg"], options["json"]):
+            if path not in (None, "-") and not Path(path).resolve().parent.is_dir():
+                raise CommandError(f"{path}: there is no such folder.", returncode=REFUSED)
         try:
             found = running.start(
                 _source(options["suite"]),
