@@ -28,7 +28,7 @@ def found(arguments, *, prompt="", fixed=()):
         ("h-y-p-e-r deploy now", "h-y-p-e-r deploy now"),
         ("hyper\u2013de\u200bploy\u00a0\uff4eow", "hyper\u2013de\u200bploy \uff4eow"),
         ("run bin/hyper_deploy_now", "hyper_deploy_now"),
-        ("out/Total 4711 for", "Total 4711 for"),
+        ("out/The branch is", "The branch is"),
         ("DE89370400440532013000", "DE89370400440532013000"),
         ("D E89 3704 0044 0532 0130 00", "D E89 3704 0044 0532 0130 00"),
         (4711, "4711"),
