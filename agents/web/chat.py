@@ -128,7 +128,8 @@ def say(request: HttpRequest, talk_id: UUID) -> HttpResponse:
         else:
             turns.say(talk.pk, {"message": text}, user=user, now=now, key=_key(request, text))
     except AgentsError as error:
-        return _shown(request, talk, user, now=now, error=error.message, text=text)
+        status = 422 if isinstance(error, InvalidInput) else 409
+        return _shown(request, talk, user, now=now, error=error.message, text=text, status=status)
     return redirect(f"{talk.get_absolute_url()}#end")
 
 
