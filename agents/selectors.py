@@ -6,6 +6,7 @@ does not exist.
 """
 
 from collections.abc import Collection
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -14,7 +15,7 @@ from guardian.models import GroupObjectPermission, UserObjectPermission
 from guardian.shortcuts import get_objects_for_user
 
 from agents.errors import NotAllowed, NotVisible, UnknownAgent, UnknownRepository
-from agents.models import Agent, Job, Memory, Prompt, Repository, Step
+from agents.models import Agent, Job, Memory, PromptVersion, Repository, Step
 from approvals.selectors import visible as visible_requests
 from tools.models import ToolDefinition
 
@@ -73,19 +74,31 @@ def visible_step(user: User | AnonymousUser, job_id: UUID | str, key: str) -> St
     return step
 
 
-def settleable_step(user: User | AnonymousUser, job_id: UUID | str, key: str) -> Step:
-    """A step about which the user may say whether it happened: of a job that they may change, or one that people
-    approved and whose request they may see. Who of them may say so is checked where they do.
+def known_steps(user: User | AnonymousUser) -> QuerySet[Step]:
+    """Steps of jobs that the user may see, and those that people approved and whose request they may see."""
+    approved = visible_requests(user).filter(kind="approval", state="approved").values("pk")
+    in_jobs = visible_jobs(user).order_by().values("pk")
+    return Step.objects.filter(Q(job__in=in_jobs) | Q(approval_id__in=approved)).select_related("job__owner")
+
+
+def settleable_step(user: User | AnonymousUser, **which: Any) -> Step:
+    """A step, by its columns, about which the user may say whether it happened: of a job that they may change, or one
+    that people approved, where who of them may say so is checked when they do.
 
     Raises:
         NotVisible, NotAllowed
     """
-    approved = visible_requests(user).filter(kind="approval", parent_id=str(job_id)).values("pk")
-    step = None if "\x00" in key else Step.objects.filter(job_id=job_id, key=key, approval_id__in=approved).first()
-    if step is not None:
-        return step
-    changeable_job(user, job_id)
-    return visible_step(user, job_id, key)
+    step = None if "\x00" in str(which.get("key")) else known_steps(user).filter(**which).first()
+    if step is None:
+        raise NotVisible("There is no such step.")
+    if not may_settle(user, step):
+        raise NotAllowed("This job was shared with you for reading only.")
+    return step
+
+
+def may_settle(user: User | AnonymousUser, step: Step) -> bool:
+    """Of a step that they know: see `settleable_step`."""
+    return step.approval_id is not None or may_change(user, step.job)
 
 
 def may_change(user: User | AnonymousUser, job: Job) -> bool:
@@ -128,13 +141,13 @@ def repository_named(name: str, user: User) -> Repository:
 
 
 def recorded_about(job_id: str) -> list[UUID | str]:
-    """Ids of what the audit log holds of a job besides the job itself: its steps, what was learned from it, the prompts
-    that it asked by, and the tools by others that it called, by name."""
+    """Ids of what the audit log holds of a job besides the job itself: its steps, what was learned from it, the versions
+    of prompts that it asked by, and the tools by others that it called, by name."""
     steps = Step.objects.filter(job_id=job_id)
     by_others = ToolDefinition.objects.filter(name__in=steps.order_by().values("tool"))
     return [
         *steps.order_by("seq").values_list("pk", flat=True),
         *Memory.objects.filter(job_id=job_id).order_by("created_at").values_list("pk", flat=True),
-        *Prompt.objects.filter(versions__uses__job_id=job_id).distinct().values_list("pk", flat=True),
+        *PromptVersion.objects.filter(uses__job_id=job_id).distinct().values_list("pk", flat=True),
         *by_others.order_by("name").values_list("name", flat=True),
     ]

@@ -79,7 +79,7 @@ class StepResolve(View):
     def post(self, request: Request, job_id: UUID, key: str) -> Response:
         """Says whether a step in doubt happened: its worker was lost, and its tool's probe could not tell."""
         found = parse(ResolveInput, body(request))
-        step = settleable_step(request.user, job_id, key)
+        step = settleable_step(request.user, job_id=job_id, key=key)
         who = Actor.user(request.user.pk)
         by_person(step.pk, happened=found.happened, by=who, now=timezone.now(), reason=found.reason.strip())
         step.refresh_from_db()

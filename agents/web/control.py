@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -19,17 +18,15 @@ from agents.engine.control.edit import edit_step, why_not
 from agents.engine.control.fork import fork_job
 from agents.engine.control.pause import pause_job, resume_job
 from agents.engine.control.retry import AGAIN, may_have_happened, retry_job
-from agents.errors import AgentsError, InvalidInput, MayHaveHappened, NotAllowed
+from agents.errors import AgentsError, InvalidInput, MayHaveHappened
 from agents.models import FeedEntry, Job, Step
 from agents.payload import EditInput, ForkInput, parse
-from agents.selectors import changeable_job, may_change, visible_job, visible_jobs, visible_step
+from agents.selectors import changeable_job, known_steps, may_settle, settleable_step, visible_job, visible_step
 from agents.states import StepState
 from agents.web.labels import command
 from agents.web.steps import pretty
 from agents.web.views import REASON_MAX, page, who
 from agents.web.words import ago, readable
-from approvals.models import ApprovalRequest
-from approvals.selectors import visible
 from audit.actor import Actor
 from tools.errors import ToolError
 
@@ -173,13 +170,7 @@ def doubts(request: HttpRequest) -> HttpResponse:
     """The queue: steps of which nobody can tell whether they happened, the oldest first."""
     user = who(request)
     now = timezone.now()
-    asked = visible(user).filter(state=ApprovalRequest.State.APPROVED).values("pk")
-    steps = (
-        Step.objects.filter(state=StepState.IN_DOUBT, error_code=doubt.NEEDS_PERSON)
-        .filter(Q(job__in=visible_jobs(user).order_by().values("pk")) | Q(approval_id__in=asked))
-        .select_related("job__owner")
-        .order_by("started_at")
-    )
+    steps = known_steps(user).filter(state=StepState.IN_DOUBT, error_code=doubt.NEEDS_PERSON).order_by("started_at")
     shown = [
         Doubt(
             step=step,
@@ -188,7 +179,7 @@ def doubts(request: HttpRequest) -> HttpResponse:
             began=ago(step.started_at, now),
             known=readable(step.error),
             output=_output(step),
-            may_answer=may_change(user, step.job) or step.approval_id is not None,
+            may_answer=may_settle(user, step),
         )
         for step in steps[:SHOWN]
     ]
@@ -200,12 +191,6 @@ def doubts(request: HttpRequest) -> HttpResponse:
 def answer(request: HttpRequest, step_id: UUID) -> HttpResponse:
     """A person says whether a step in doubt happened, and how they know."""
     user = who(request)
-    asked = visible(user).filter(state=ApprovalRequest.State.APPROVED).values("pk")
-    may_see = Q(job__in=visible_jobs(user).order_by().values("pk")) | Q(approval_id__in=asked)
-    step = Step.objects.filter(may_see, pk=step_id).select_related("job").first()
-    if step is None:
-        messages.info(request, "There is no such step.")
-        return redirect("web:doubts")
     happened, reason = request.POST.get("happened"), request.POST.get("reason", "").strip().replace("\x00", "")
     if happened not in {"yes", "no"}:
         return HttpResponse("`happened` must be yes or no.", status=400, content_type="text/plain")
@@ -213,8 +198,7 @@ def answer(request: HttpRequest, step_id: UUID) -> HttpResponse:
         messages.warning(request, "Say how you know: it stands in the audit log.")
         return redirect("web:doubts")
     try:
-        if step.approval_id is None and not may_change(user, step.job):
-            raise NotAllowed("This job was shared with you for reading only.")
+        step = settleable_step(user, pk=step_id)
         answers.by_person(
             step.pk, happened=happened == "yes", by=Actor.user(user.pk), now=timezone.now(), reason=reason[:REASON_MAX]
         )
