@@ -1,6 +1,6 @@
 """The picture of a workflow: its steps in rows by what they need, drawn on the server. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,8 @@ from agents.web.words import readable
 from agents.workflows.graph import layers
 from agents.workflows.schema import KINDS
 
-NODE_WIDTH, NODE_HEIGHT, GAP_X, GAP_Y, MARGIN = 172, 50, 20, 42, 8
+NODE_WIDTH, NODE_HEIGHT, GAP_X, GAP_Y, MARGIN = 172, 50, 20, 42, 14
+LANE = GAP_X // 2  # how far from a step a line passes that belongs to others
 NODES_MAX = 300
 LABEL_CHARS = 22
 
@@ -64,23 +65,23 @@ def draw(
     rows = layers({key: step.get("needs", []) for key, step in steps.items()})[0]
     width = min(across, max(map(len, rows))) * (NODE_WIDTH + GAP_X) - GAP_X + 2 * MARGIN
     nodes: dict[str, Node] = {}
-    number = 0
+    drawn: list[list[Node]] = []
     for layer in rows:
         layer = sorted(layer, key=lambda key: _place(steps[key], nodes))
         for start in range(0, len(layer), across):
             row = layer[start : start + across]
             left = (width - len(row) * (NODE_WIDTH + GAP_X) + GAP_X) // 2
             for index, key in enumerate(row):
-                x, y = left + index * (NODE_WIDTH + GAP_X), MARGIN + number * (NODE_HEIGHT + GAP_Y)
+                x, y = left + index * (NODE_WIDTH + GAP_X), MARGIN + len(drawn) * (NODE_HEIGHT + GAP_Y)
                 nodes[key] = _node(steps[key], x, y, lines.get(key, 0), (marks or {}).get(key, ""))
-            number += 1
+            drawn.append([nodes[key] for key in row])
     edges = [
-        _edge(nodes[need], nodes[key], loose=step.get("needs_success") is False)
+        Edge(path=_way(nodes[need], nodes[key], drawn), loose=step.get("needs_success") is False)
         for key, step in steps.items()
         for need in step.get("needs", [])
         if need in nodes and key in nodes
     ]
-    height = number * (NODE_HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN
+    height = len(drawn) * (NODE_HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN
     return Picture(
         width=width,
         height=height,
@@ -121,10 +122,31 @@ def _node(step: Mapping[str, Any], x: int, y: int, line: int, mark: str) -> Node
     )
 
 
-def _edge(above: Node, below: Node, *, loose: bool) -> Edge:
-    x1, y1, x2, y2 = above.middle, above.y + NODE_HEIGHT, below.middle, below.y
+def _way(above: Node, below: Node, rows: Sequence[Sequence[Node]]) -> str:
+    """From one step down to the other, past those between: through the gap of each row that is nearest to the straight
+    line."""
+    x, y = above.middle, above.y + NODE_HEIGHT
+    path = f"M{x} {y}"
+    for row in rows:
+        top = row[0].y
+        if not above.y < top < below.y:
+            continue
+        straight = x + (below.middle - x) * (top - y) // (below.y - y)
+        lane = min(_lanes(row, straight), key=lambda one: abs(one - straight))
+        path += f"{_bend(x, y, lane, top)}V{top + NODE_HEIGHT}"
+        x, y = lane, top + NODE_HEIGHT
+    return path + _bend(x, y, below.middle, below.y - 5)
+
+
+def _bend(x1: int, y1: int, x2: int, y2: int) -> str:
     bend = min(28, (y2 - y1) // 2)
-    return Edge(path=f"M{x1} {y1}C{x1} {y1 + bend} {x2} {y2 - bend} {x2} {y2 - 5}", loose=loose)
+    return f"C{x1} {y1 + bend} {x2} {y2 - bend} {x2} {y2}"
+
+
+def _lanes(row: Sequence[Node], straight: int) -> list[int]:
+    """Where a line may pass a row of steps, and `straight` where it meets none of them."""
+    free = all(not one.x - LANE < straight < one.x + NODE_WIDTH + LANE for one in row)
+    return [*([straight] if free else []), row[0].x - LANE, *(one.x + NODE_WIDTH + LANE for one in row)]
 
 
 def _short(text: str) -> str:
