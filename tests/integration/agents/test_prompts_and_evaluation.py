@@ -19,7 +19,7 @@ from approvals.decisions import decide
 from approvals.defaults import ensure_policies
 from approvals.models import ApprovalRequest
 from tests.factories import jobs, scripted_server
-from tests.factories.log import bodies
+from tests.factories.log import bodies, events
 from tests.factories.people import user
 from tests.integration.agents import api, web
 from tests.integration.agents.driving import run_all, step_of
@@ -110,8 +110,10 @@ def test_a_step_asks_by_a_prompt_and_the_record_names_the_version():
     assert PromptUse.objects.get(step=step).version == first
     [told] = bodies(step.pk, "step.confirmed")
     assert (told["context"]["prompt"], told["context"]["model"]) == ("greet@1", step.result["data"]["model"])
-    about = recorded_about(str(job.pk))
-    assert {step.pk, first.prompt_id} <= set(about), "an auditor's bundle of the job has what published the prompt"
+    about = set(map(str, recorded_about(str(job.pk))))
+    assert str(step.pk) in about
+    assert events(first.pk)[-1] == ("prompt.published", "ok")
+    assert str(first.pk) in about, "an auditor's bundle of the job has who published the prompt"
     call = LlmCall.objects.get(step=step)
     assert (call.purpose, job.tokens_used) == ("llm.prompt", call.prompt_tokens + call.completion_tokens)
     assert step_of(asked(inputs={"who": ""}), "ask").error_code == "bad_prompt"
