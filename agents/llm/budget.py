@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from django.db import transaction
-from django.db.models import Case, F, Sum, When
+from django.db.models import Case, F, Q, Sum, When
 
 from agents.models import Job, LlmCall, Step
 from agents.states import JOB_DONE
@@ -40,13 +40,18 @@ def left(job: Job) -> Left:
     )
     priced = Case(When(state__in=_ESTIMATED, then=F("reserved_cost")), default=F("cost"))
     sums = LlmCall.objects.filter(job=job).aggregate(tokens=Sum(counted), cost=Sum(priced))
-    ended = job.children.filter(state__in=JOB_DONE).aggregate(tokens=Sum("tokens_used"), cost=Sum("cost_used"))
-    running = job.children.exclude(state__in=JOB_DONE).aggregate(tokens=Sum("max_tokens"), cost=Sum("max_cost"))
-    tokens = max((sums["tokens"] or 0) + (ended["tokens"] or 0), job.tokens_used)
-    cost = max((sums["cost"] or ZERO) + (ended["cost"] or ZERO), job.cost_used)
+    ended = Q(state__in=JOB_DONE)
+    below = job.children.aggregate(
+        used_tokens=Sum("tokens_used", filter=ended),
+        used_cost=Sum("cost_used", filter=ended),
+        held_tokens=Sum("max_tokens", filter=~ended),
+        held_cost=Sum("max_cost", filter=~ended),
+    )
+    tokens = max((sums["tokens"] or 0) + (below["used_tokens"] or 0), job.tokens_used)
+    cost = max((sums["cost"] or ZERO) + (below["used_cost"] or ZERO), job.cost_used)
     return Left(
-        tokens=job.max_tokens - tokens - (running["tokens"] or 0),
-        cost=None if job.max_cost is None else job.max_cost - cost - (running["cost"] or ZERO),
+        tokens=job.max_tokens - tokens - (below["held_tokens"] or 0),
+        cost=None if job.max_cost is None else job.max_cost - cost - (below["held_cost"] or ZERO),
         used_tokens=tokens,
         used_cost=cost,
     )
