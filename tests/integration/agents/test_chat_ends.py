@@ -142,6 +142,9 @@ def test_a_job_of_a_chat_takes_what_every_job_takes():
         problem(api.post(path, wrong, format="json"), 400, "invalid_input")
     problem(api.post(path, {"goal": "x"}, format="json", headers={"Idempotency-Key": "a b"}), 400, "invalid_input",
             "Idempotency-Key")  # fmt: skip
+    pages = web.signed_in(user("ada"))
+    assert pages.post(f"{talk.get_absolute_url()}say", {"message": "  "}).status_code == 422
+    assert pages.post(f"{talk.get_absolute_url()}say", {"message": "hurry"}).status_code == 409
     keyed = {"goal": "first", "concurrency_key": "deploy"}
     first = api.post(path, keyed, format="json").json()
     assert first["conversation"] == str(talk.pk) and first["agent"] == "helper"
