@@ -63,7 +63,7 @@ def test_the_demo_is_submitted_once_by_a_user_who_cannot_sign_in(tmp_path: Path,
     job = Job.objects.get(idempotency_key=DEMO_KEY)
     assert job.owner.username == "demo" and not job.owner.has_usable_password()
     assert not job.owner.is_staff and not job.owner.groups.exists(), "nobody approves their own"
-    repository = Repository.objects.get()
+    repository = Repository.objects.get(name="sample")
     assert job.repository == repository and (Path(repository.url) / "HEAD").exists()
 
 
