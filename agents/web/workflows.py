@@ -9,7 +9,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from agents.errors import InvalidInput, InvalidWorkflow, NotADraft, NotAllowed, QueueFull
+from agents.errors import ChangedMeanwhile, InvalidInput, InvalidWorkflow, NotADraft, NotAllowed, QueueFull
 from agents.models import Workflow, WorkflowVersion
 from agents.submit import submit
 from agents.web.dag import draw
@@ -97,18 +97,24 @@ def edit(request: HttpRequest, name: str = "") -> HttpResponse:
         raise NotAllowed("You may not change this workflow." if found else "You may not add workflows.")
     if request.method != "POST":
         newest = found.versions.first() if found else None
-        return _editor(request, found, newest.source if newest else EXAMPLE)
+        return _editor(request, found, newest.source if newest else EXAMPLE, seen=newest.sha256 if newest else "")
+    seen = request.POST.get("seen")
     source, note = request.POST.get("source", "").replace("\r\n", "\n"), request.POST.get("note", "").strip()
     problems = list(versions.checked(source).problems)
     data = parse(source).data if not problems else None
     if found is not None and data is not None and data["name"] != found.name:
         problems = [Problem(1, 1, "name", f"This is the workflow {found.name!r}: its name stays.")]
     if problems or "check" in request.POST:
-        return _editor(request, found, source, note=note, problems=problems, checked=True)
+        return _editor(request, found, source, note=note, seen=seen, problems=problems, checked=True)
     try:
-        draft = versions.save_draft(source, note=note, by=user, now=timezone.now())
+        draft = versions.save_draft(source, note=note, by=user, now=timezone.now(), seen=seen)
     except InvalidWorkflow as error:
-        return _editor(request, found, source, note=note, problems=[Problem(1, 1, error.field, error.message)])
+        problems = [Problem(1, 1, error.field, error.message)]
+        return _editor(request, found, source, note=note, seen=seen, problems=problems)
+    except ChangedMeanwhile as error:
+        theirs = Workflow.objects.get(name=data["name"]).versions.first() if data else None
+        now_seen = theirs.sha256 if theirs else ""
+        return _editor(request, found, source, note=note, seen=now_seen, theirs=theirs, moved=error.message)
     messages.success(request, f"Saved {draft}: {draft.status}.")
     return redirect(draft)
 
@@ -118,9 +124,9 @@ def edit(request: HttpRequest, name: str = "") -> HttpResponse:
 def publish(request: HttpRequest, name: str, number: int) -> HttpResponse:
     version = _version(versions.workflow_of(who(request), name), number)
     try:
-        version = versions.publish(version.pk, by=who(request), now=timezone.now())
+        version = versions.publish(version.pk, by=who(request), now=timezone.now(), seen=request.POST.get("seen"))
         messages.success(request, f"Published {version}: jobs that name no version now run on the newest.")
-    except (NotADraft, InvalidWorkflow) as error:
+    except (NotADraft, InvalidWorkflow, ChangedMeanwhile) as error:
         messages.error(request, error.message)
     return redirect(version)
 
@@ -174,19 +180,13 @@ def _written(version: WorkflowVersion) -> dict[str, Any]:
     return data if isinstance(data, dict) else version.definition or {}
 
 
-def _editor(
-    request: HttpRequest,
-    found: Workflow | None,
-    source: str,
-    *,
-    note: str = "",
-    problems: list[Problem] | None = None,
-    checked: bool = False,
-) -> HttpResponse:
-    told = problems or []
-    shown = {"workflow": found, "source": source, "note": note, "problems": told, "checked": checked}
-    lines = _lines(source, told) if told else []
-    return render(request, "workflows/edit.html", {**shown, "lines": lines}, status=422 if told else 200)
+def _editor(request: HttpRequest, found: Workflow | None, source: str, **more: Any) -> HttpResponse:
+    problems = more.get("problems")
+    lines = _lines(source, problems) if problems else []
+    status = 409 if more.get("moved") else 422 if problems else 200
+    return render(
+        request, "workflows/edit.html", {"workflow": found, "source": source, "lines": lines, **more}, status=status
+    )
 
 
 def _lines(source: str, problems: Any) -> list[dict[str, Any]]:

@@ -303,6 +303,23 @@ def test_the_pages_show_edit_compare_and_start(root):
     assert reader.get("/workflows/gone/").status_code == 404
 
 
+def test_two_people_who_edit_a_workflow_notice_each_other(root):
+    first, eve = signed_in(root), signed_in(user("eve", is_superuser=True))
+    first.post("/workflows/new", {"source": SOURCE, "seen": ""})
+    began = WorkflowVersion.objects.get().sha256
+    assert f'value="{began}"' in first.get("/workflows/greet/edit").content.decode()
+    theirs, mine = SOURCE.replace("Hello", "Goodbye"), SOURCE.replace("Hello", "Welcome")
+    assert eve.post("/workflows/greet/edit", {"source": theirs, "seen": began}).status_code == 302
+    late = first.post("/workflows/greet/edit", {"source": mine, "seen": began})
+    page = late.content.decode()
+    assert (late.status_code, "Meanwhile eve saved" in page, "Goodbye" in page, "Welcome" in page) == (409, *[True] * 3)
+    first.post("/workflows/greet/1/publish", {"seen": began})
+    version = WorkflowVersion.objects.get()
+    assert (version.source, version.status) == (theirs, "draft")
+    again = first.post("/workflows/greet/edit", {"source": mine, "seen": version.sha256})
+    assert (again.status_code, WorkflowVersion.objects.get().source) == (302, mine)
+
+
 def test_the_command_line_validates_publishes_compares_and_runs(root, tmp_path):
     policy(("*", "allow"))
     file = tmp_path / "greet.yaml"
