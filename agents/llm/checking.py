@@ -1,6 +1,7 @@
 """What is wrong with endpoints and routes as they were entered: nobody is asked, no key is read."""
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from agents.llm.gateway import ASKS_AS
@@ -21,6 +22,8 @@ def address_problem(value: str) -> str:
         return "An address starts with https:// (or http:// for a server of your own)."
     if not parts.hostname or port == 0 or any(char.isspace() for char in value):
         return "This is no address: https://host/v1, or http://host:port/v1."
+    if _serves_the_machine(parts.hostname):
+        return "A link-local address is no model's: machines of clouds keep their credentials there."
     if parts.username or parts.password:
         return "No name or password in the address: a key is a secret handle."
     if parts.query or parts.fragment:
@@ -28,6 +31,13 @@ def address_problem(value: str) -> str:
     if value.endswith("/chat/completions"):
         return "Leave /chat/completions off: the address ends in /v1 or the like."
     return ""
+
+
+def _serves_the_machine(host: str) -> bool:
+    try:
+        return ip_address(host.partition("%")[0]).is_link_local
+    except ValueError:
+        return False
 
 
 def key_problem(name: str, base_url: str) -> str:

@@ -105,6 +105,8 @@ FORM = {
         ({"base_url": "https://models.example/v1/chat/completions"}, "Leave /chat"),
         ({"base_url": "https://models.example:eighty/v1"}, "This is no address"),
         ({"base_url": "https:///v1"}, "This is no address"),
+        ({"base_url": "http://169.254.169.254/v1"}, "link-local"),
+        ({"base_url": "http://[fe80::1]/v1"}, "link-local"),
         ({"base_url": "https://me:word@models.example/v1"}, "a key is a secret handle"),
         ({"base_url": "https://models.example/v1?key=x"}, "behind the path"),
         ({"max_running": 0}, "At least 1"),
