@@ -13,8 +13,9 @@ from agents.evolution.shapes import DIRECTION, FILE_MAX_BYTES, PLACE, schema
 from agents.llm.asking import ModelTool, used
 from agents.llm.complete import answered
 from agents.llm.gateway import Asking, ThinkFailed
-from agents.models import Candidate, PromptUse
+from agents.models import Candidate
 from agents.prompts.render import filled_in, messages
+from agents.prompts.use import noted
 from agents.prompts.versions import chosen
 from tools.labels import UNTRUSTED
 from tools.spec import Box, Result
@@ -98,30 +99,29 @@ class Propose(ModelTool):
 
 def _asked(asking: Asking, brood: Brood, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The model's answer, and what the result says of how it came. Raises ThinkFailed."""
-    job, step = asking.job, asking.step
     first = brood.parents[0]
     crossed = brood.operator == Candidate.Operator.CROSS
     inputs = {
         "goal": arguments["goal"],
         "direction": "lower" if arguments.get("direction", MINIMISE) == MINIMISE else "higher",
         "files": _shown(first),
-        "tried": population.told(job.pk, before=arguments["generation"]),
+        "tried": population.told(asking.job.pk, before=arguments["generation"]),
         "place": _OTHERS.format(arguments["number"] + 1) if arguments["number"] else "",
         **({"other": _shown(brood.parents[1])} if crossed else {"output": first.output or "(nothing)"}),
     }
     try:
-        version = chosen("evolve-cross" if crossed else "evolve-mutate", None, key=str(job.pk))
+        version = chosen("evolve-cross" if crossed else "evolve-mutate", None, key=str(asking.job.pk))
         known = version.definition.get("variables") or {}  # a prompt of people's own need not have all of them
         values = filled_in(version.definition, {name: one for name, one in inputs.items() if name in known})
     except AgentsError as error:
         raise ThinkFailed("bad_prompt", error.message) from None
-    PromptUse.objects.update_or_create(step=step, defaults={"job": job, "version": version, "at": timezone.now()})
+    prompt = noted(asking.step, version, now=timezone.now())
     asking = replace(asking, schema=version.definition["answer"])
     answer, value, spent = answered(
         asking, messages(version.definition, values), asking.schema, lambda given: _wrong(given, first)
     )
     assert value is not None  # there is a schema
-    return value, {"prompt": str(version), **used(answer, spent)}
+    return value, {"prompt": prompt, **used(answer, spent)}
 
 
 def _wrong(given: Mapping[str, Any], parent: Candidate) -> str:

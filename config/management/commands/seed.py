@@ -13,7 +13,7 @@ class Command(BaseCommand):
     help = "Creates what a fresh installation has: approvers, an administrator, policies, agents. Safe to run again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--demo", action="store_true", help="also the sample repository and the demo job, once")
+        parser.add_argument("--demo", action="store_true", help="also the sample repositories and the demo job, once")
         parser.add_argument(
             "--admin-password-file",
             metavar="FILE",
