@@ -98,10 +98,12 @@ def allows(step_id: UUID, fence: int, *, now: datetime) -> bool:
 def charge(call: LlmCall, *, now: datetime) -> None:
     """A model call has ended: what it used goes off its endpoint's limits, and so does a call that repairs another."""
     used = call.prompt_tokens + call.completion_tokens
+    limits = RateLimit.objects.filter(enabled=True, kind=RateLimit.Kind.ENDPOINT).order_by("pk")
+    lowered = [one for one in limits if fnmatchcase(call.endpoint, one.pattern)]
+    if not lowered:
+        return
     again = int(LlmCall.objects.filter(step=call.step_id, attempt=call.attempt).exclude(pk=call.pk).exists())
-    for limit in RateLimit.objects.filter(enabled=True, kind=RateLimit.Kind.ENDPOINT).order_by("pk"):
-        if not fnmatchcase(call.endpoint, limit.pattern):
-            continue
+    for limit in lowered:
         with transaction.atomic():
             bucket = _bucket(limit, call.step.tenant_id, now=now)
             bucket.calls -= again

@@ -8,15 +8,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.db import transaction
-from django.db.models import Case, F, Q, Sum, When
+from django.db import connection, transaction
+from django.db.models import F
 
 from agents.models import Job, LlmCall, Step
 from agents.states import JOB_DONE
 
 ZERO = Decimal(0)
 _OPEN = LlmCall.State.OPEN
-_ESTIMATED = (LlmCall.State.OPEN, LlmCall.State.LOST)
+_ESTIMATED = [str(LlmCall.State.OPEN), str(LlmCall.State.LOST)]
+_DONE = sorted(map(str, JOB_DONE))
+# What the job's own calls used or have set aside; what ended children used; what the others may still use.
+_SPENT = """
+    SELECT coalesce(own.tokens, 0)::bigint, coalesce(own.cost, 0),
+           coalesce(below.used_tokens, 0)::bigint, coalesce(below.used_cost, 0),
+           coalesce(below.held_tokens, 0)::bigint, coalesce(below.held_cost, 0)
+      FROM (SELECT sum(CASE WHEN state = ANY(%(estimated)s) THEN reserved_tokens
+                            ELSE prompt_tokens + completion_tokens END) AS tokens,
+                   sum(CASE WHEN state = ANY(%(estimated)s) THEN reserved_cost ELSE cost END) AS cost
+              FROM agents_llmcall WHERE job_id = %(job)s) AS own,
+           (SELECT sum(tokens_used) FILTER (WHERE state = ANY(%(done)s)) AS used_tokens,
+                   sum(cost_used) FILTER (WHERE state = ANY(%(done)s)) AS used_cost,
+                   sum(max_tokens) FILTER (WHERE state <> ALL(%(done)s)) AS held_tokens,
+                   sum(max_cost) FILTER (WHERE state <> ALL(%(done)s)) AS held_cost
+              FROM agents_job WHERE parent_id = %(job)s) AS below
+"""
 
 
 class BudgetExhausted(Exception):
@@ -35,23 +51,13 @@ class Left:
 
 def left(job: Job) -> Left:
     """As things stand: exact inside a transaction that holds the job's row."""
-    counted = Case(
-        When(state__in=_ESTIMATED, then=F("reserved_tokens")), default=F("prompt_tokens") + F("completion_tokens")
-    )
-    priced = Case(When(state__in=_ESTIMATED, then=F("reserved_cost")), default=F("cost"))
-    sums = LlmCall.objects.filter(job=job).aggregate(tokens=Sum(counted), cost=Sum(priced))
-    ended = Q(state__in=JOB_DONE)
-    below = job.children.aggregate(
-        used_tokens=Sum("tokens_used", filter=ended),
-        used_cost=Sum("cost_used", filter=ended),
-        held_tokens=Sum("max_tokens", filter=~ended),
-        held_cost=Sum("max_cost", filter=~ended),
-    )
-    tokens = max((sums["tokens"] or 0) + (below["used_tokens"] or 0), job.tokens_used)
-    cost = max((sums["cost"] or ZERO) + (below["used_cost"] or ZERO), job.cost_used)
+    with connection.cursor() as cursor:
+        cursor.execute(_SPENT, {"job": job.pk, "estimated": _ESTIMATED, "done": _DONE})
+        own_tokens, own_cost, used_tokens, used_cost, held_tokens, held_cost = cursor.fetchone()
+    tokens, cost = max(own_tokens + used_tokens, job.tokens_used), max(own_cost + used_cost, job.cost_used)
     return Left(
-        tokens=job.max_tokens - tokens - (below["held_tokens"] or 0),
-        cost=None if job.max_cost is None else job.max_cost - cost - (below["held_cost"] or ZERO),
+        tokens=job.max_tokens - tokens - held_tokens,
+        cost=None if job.max_cost is None else job.max_cost - cost - held_cost,
         used_tokens=tokens,
         used_cost=cost,
     )
@@ -107,6 +113,8 @@ def settle(call: LlmCall) -> None:
 
 def give_up_earlier(step: Step) -> int:
     """Calls that an earlier attempt of this step left open are lost, and keep their reservation. How many."""
+    if step.attempt <= 1:
+        return 0
     return LlmCall.objects.filter(step=step, state=_OPEN, attempt__lt=step.attempt).update(
         state=LlmCall.State.LOST, error_code="lost", error="Its worker was gone before the answer came."
     )

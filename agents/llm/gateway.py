@@ -202,7 +202,8 @@ def _reserved(asking: Asking, target: Target, request: Request, call: LlmCall) -
     Raises:
         ThinkFailed: `budget_exhausted`, `context_too_long`, or `rate_limited` where the endpoint's own bounds are reached.
     """
-    prompt = estimate_tokens(len(canonical_json(request.body())))
+    body = canonical_json(request.body())
+    prompt = estimate_tokens(len(body))
     output = min(asking.output_tokens, target.output_tokens)
     if target.context_tokens:
         output = min(output, target.context_tokens - prompt)
@@ -213,7 +214,7 @@ def _reserved(asking: Asking, target: Target, request: Request, call: LlmCall) -
             )
     least = min(OUTPUT_TOKENS_LEAST, output)
     price = lambda tokens: target.price(Usage(prompt_tokens=prompt, completion_tokens=tokens))  # noqa: E731
-    call.request_sha256 = hashlib.sha256(canonical_json(request.body())).hexdigest()
+    call.request_sha256 = hashlib.sha256(body).hexdigest()
     try:
         budget.reserve(
             call,
