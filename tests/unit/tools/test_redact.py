@@ -114,6 +114,12 @@ def test_a_line_of_a_secret_of_many_lines_is_taken_out_alone() -> None:
         redact._known = before
 
 
+def test_a_key_that_ends_with_its_line_keeps_no_line_back() -> None:
+    redact.register("\n-----BEGIN KEY-----\nMIIBszCCAVmgAwIBAgIUJ3example\n-----END KEY-----\n")
+    assert Redactor().feed("ready\n") == "ready\n"
+    assert "example" not in redact.text("x\n-----BEGIN KEY-----\nMIIBszCCAVmgAwIBAgIUJ3example\n-----END KEY-----\n")
+
+
 def test_half_a_character_pair_is_no_obstacle() -> None:
     assert redact.text(f"\ud800 {SECRET}") == f"\ud800 {MARK}"
 
