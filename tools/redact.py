@@ -106,14 +106,10 @@ _known = Known()
 
 
 def register(*values: str) -> None:
-    """Makes these values unspeakable in this process from now on. Values shorter than 8 characters are left out.
-
-    Blanks around a value are no secret: a key that ends with its line would keep back the end of every line.
-    """
+    """Makes these values unspeakable in this process from now on. Values shorter than 8 characters are left out."""
     global _known
     with _lock:
-        bare = (value.strip() for value in values)
-        new = {value for value in bare if len(value) >= spellings.MIN_LENGTH} - _known.values
+        new = {value for value in values if len(value) >= spellings.MIN_LENGTH} - _known.values
         if not new:
             return
         plain, encoded = set(_known.plain), set(_known.encoded)

@@ -11,7 +11,11 @@ _LINE_MIN = 24  # a line of a secret of many lines, alone
 
 
 def plain(value: str) -> set[str]:
-    """The value as it is, reversed, and quoted as in addresses, JSON, HTML and shells; of many lines, each long one."""
+    """The value as it is, reversed, and quoted as in addresses, JSON, HTML and shells; of many lines, each long one.
+
+    Blanks around a form are left out where enough remains: a key that ends with its line, turned round, begins with a
+    line's end, for which every end of a line would be kept back.
+    """
     as_json = json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]
     found = {value, value[::-1], *as_json, *(form.replace("/", "\\/") for form in as_json)}
     found |= {json.dumps(form)[1:-1] for form in as_json} | {value.replace("/", "_")}  # JSON in JSON; names of files
@@ -22,7 +26,7 @@ def plain(value: str) -> set[str]:
     if "\n" in value:
         lines = (line.strip() for line in value.split("\n"))
         found |= {line for line in lines if len(line) >= _LINE_MIN and not line.startswith("-----")}
-    return _bounded(found)
+    return _bounded({bare if len(bare := form.strip()) >= MIN_LENGTH else form for form in found})
 
 
 def encoded(value: str) -> set[str]:

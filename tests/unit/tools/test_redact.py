@@ -7,7 +7,7 @@ import urllib.parse
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tools import redact
@@ -169,6 +169,7 @@ def test_where_the_pieces_are_cut_makes_no_difference(parts: list[str], between:
     st.integers(7, 76),
     st.lists(st.integers(0, 400), max_size=10),
 )
+@example("0000000\r", 0, 7, [])  # one that is too short without its blank
 def test_any_secret_is_found_in_base64_and_hex_however_it_is_broken(
     secret: str, offset: int, width: int, cuts: list[int]
 ) -> None:
